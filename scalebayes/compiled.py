@@ -62,6 +62,11 @@ class LogDensity:
     form: ModelForm
     data: np.ndarray
 
+    @property
+    def callback(self):
+        """Return the compiled density in nutpie's convention, a numba CFunc."""
+        return compiled_log_density(self.form)
+
     def value_and_gradient(self, point):
         """Return the log density (nats) and its gradient at an unconstrained point [latent].
 

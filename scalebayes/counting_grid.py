@@ -215,12 +215,21 @@ def _unsettled(grid, prior, halved):
     unsettled = set()
     for weight, evidence in weights:
         heights = np.array([one.log_evidence for one in evidence])
-        unsettled |= _to_halve(grid.omega, weight, heights, prior, halved)
+        unsettled |= intervals_to_halve(grid.omega, weight, heights, prior, halved)
     return unsettled
 
 
-def _to_halve(omega, weight, heights, prior, halved):
-    """Return the intervals that one set of weights asks to halve."""
+def intervals_to_halve(omega, weight, heights, prior, halved):
+    """Return the intervals that one set of weights asks to halve.
+
+    Parameters
+    ----------
+    omega, weight, heights : ndarray
+        Grid, its posterior weights, and log evidence (nats) of each point.
+    prior : OmegaPrior
+    halved : set of (float, float)
+        The intervals that were halved last, or the starting ones, which are whole.
+    """
     share = dict(zip(omega, weight, strict=True))
     height = dict(zip(omega, heights, strict=True))
     total = np.logaddexp.reduce(np.log(prior.weights(omega)) + heights)

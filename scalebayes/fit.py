@@ -148,8 +148,8 @@ def _settings(draws, tune, chains, cores, random_seed, target_accept):
 
 
 @lru_cache(maxsize=1)
-def _code_digest():
-    """Return the SHA-256 of the modules that a fit's numbers depend on."""
+def code_digest():
+    """Return the SHA-256, in hex, of the modules that a fit's numbers depend on."""
     folder = Path(__file__).parent
     return content_key(**{name: file_digest(folder / f"{name}.py") for name in _CODE})
 
@@ -162,7 +162,7 @@ def _key(study, hypothesis, reference, settings):
         hypothesis=hypothesis.to_json(),
         reference=reference.to_json() if reference else "",
         versions=versions(),
-        code=_code_digest(),
+        code=code_digest(),
         settings=[settings.draws, settings.tune, settings.chains, settings.target_accept],
         seed=settings.random_seed,
     )

@@ -13,6 +13,7 @@ import xarray as xr
 from scalebayes.counting import (
     Architecture,
     CountTerms,
+    body_of,
     count_parameters,
     counting_label,
     counting_matches,
@@ -133,6 +134,40 @@ def frontier(
         raise CountingError(_needs_architecture(f"omega = {omega}", counting, flops))
     with np.errstate(over="ignore", invalid="ignore"):  # such draws become NaN
         return _general_form(compute, law, omega, architecture, counting, flops)
+
+
+def exponent_at_size(N, *, alpha, beta, omega, architecture, counting="total"):
+    """Return dlog N*/dlog C where the compute-optimal model has N parameters.
+
+    Of the law's coefficients only the exponents matter once the size is given. N and C = 6 N D are
+    in one counting, the law in its own.
+
+    Parameters
+    ----------
+    N : float
+        Parameters in `counting`, > 0.
+    alpha, beta : float or array
+        Exponents of `laws.chinchilla`, > 0.
+    omega : float or array
+        Weight of a vocabulary matrix in the law's count, >= 0.
+    architecture : Architecture
+        Family along which N varies.
+    counting : str or float
+        Counting of N and C.
+
+    Returns
+    -------
+    float or array
+        Of the broadcast shape of alpha, beta and omega.
+
+    References
+    ----------
+    Pearce & Song (2024), arXiv:2406.12907, for omega = 1 and body; here for any two counts.
+    """
+    x = np.log(body_of(N, counting, architecture))
+    _, law_slope, law_bend = log_count(x, CountTerms(linear=omega * architecture.gamma))
+    _, slope, bend = log_count(x, parameter_terms(counting, architecture))
+    return beta * slope / (alpha * law_slope + beta * slope - law_bend + bend)
 
 
 def optimal(fit, compute, *, counting=None, flops="6ND", architecture=None):

@@ -10,8 +10,6 @@ import pandas as pd
 from nutpie.compile_pymc import CompiledPyMCModel
 from scipy.optimize import minimize
 
-from scalebayes.compiled import compiled_log_density
-
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _EXPAND_SIGNATURE = numba.types.int64(*[numba.types.uint64] * 2, *[_DOUBLES] * 3)
 _STATS = ("diverging", "energy", "n_steps", "depth", "maxdepth_reached", "step_size_bar")
@@ -136,7 +134,7 @@ def _as_nutpie(density, start):
     return CompiledPyMCModel(
         dims={},
         reparameterized_names=[],
-        compiled_logp_func=compiled_log_density(density.form),
+        compiled_logp_func=density.callback,
         compiled_expand_func=_identity(n),
         initial_point_func=initial_point,
         shared_data={},

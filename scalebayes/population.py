@@ -1,0 +1,428 @@
+"""Study posteriors -> a population of scaling laws at one common omega.
+
+Exponents are those of the coordinate omega: the mean is never averaged over omega, for the same
+runs have an alpha of .13 at omega = 0 and of .35 at omega = 1. Only exponents and recipe effects
+pool; E, A and B belong to a study's tokenizer and corpus.
+"""
+
+import contextlib
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from scalebayes.counting_grid import NEGLIGIBLE, STARTING_GRID, intervals_to_halve
+from scalebayes.diagnostics import Diagnostics, diagnose
+from scalebayes.errors import InputError, NotConvergedWarning
+from scalebayes.evidence import Evidence, bridge_evidence, normalised_weights
+from scalebayes.gate import MAX_EVIDENCE_SE, Settings
+from scalebayes.mixtures import Mixture, padded
+from scalebayes.pooled_draws import hyperparameters, pareto_k, study_predictive
+from scalebayes.population_model import PRIOR, PopulationDensity, population_density
+from scalebayes.population_trees import tree_of_population
+from scalebayes.recipes import RecipeDesign, recipe_design
+from scalebayes.sampling import Draws, sample
+from scalebayes.study_cells import Cell, PooledStudy, is_latent, pooled_studies, study_cell
+
+MAX_PARETO_K = 0.7
+"""Pareto k of a study's draws, weighted to the population, above which it is fitted again."""
+
+SHOWN_WEIGHT = 1e-4
+"""Weight of an omega below which its population is not kept."""
+
+_FIRST_LOOK = {"draws": 500, "tune": 500}
+_REFITS, _WIDER = 2, 2.0  # rounds; sd of a refit's prior over the population's
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationCell:
+    """The population at one omega.
+
+    Parameters
+    ----------
+    omega : float or None
+        None where the counting of the fits is fixed.
+    cells : tuple of Cell
+        One per study.
+    likelihoods : tuple of Mixture
+        One per study, over the study's evidence.
+    density : PopulationDensity
+    draws : Draws
+        Of the hyperparameters.
+    evidence : Evidence
+        Log marginal likelihood of all studies' runs at this omega.
+    pareto_k : ndarray
+        [study], worst over 50 draws of the population; NaN when nobody looked.
+    refitted : tuple of str
+        Studies that were fitted again under a prior near the population.
+    diagnostics : Diagnostics or None
+    problems : tuple of str
+    """
+
+    omega: float | None
+    cells: tuple[Cell, ...]
+    likelihoods: tuple[Mixture, ...]
+    density: PopulationDensity
+    draws: Draws
+    evidence: Evidence
+    pareto_k: np.ndarray
+    refitted: tuple[str, ...] = ()
+    diagnostics: Diagnostics | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """Studies, their recipes, and the population at each omega.
+
+    Parameters
+    ----------
+    studies : tuple of PooledStudy
+    recipes : RecipeDesign
+    groups : tuple of str
+        Groups of several studies.
+    in_group : ndarray
+        [study, group], 1 where a study is of that group.
+    cells : tuple of PopulationCell
+        By increasing omega.
+    prior : ndarray
+        Prior weight of each omega.
+    settings : Settings
+    """
+
+    studies: tuple[PooledStudy, ...]
+    recipes: RecipeDesign
+    groups: tuple[str, ...]
+    in_group: np.ndarray
+    cells: tuple[PopulationCell, ...]
+    prior: np.ndarray
+    settings: Settings
+
+    @property
+    def weight(self):
+        """Return the posterior weight of each omega."""
+        with np.errstate(divide="ignore"):
+            log_prior = np.log(self.prior)
+        return normalised_weights(log_prior + self.log_evidence)
+
+    @property
+    def log_evidence(self):
+        """Return the log evidence of each omega, nats."""
+        return np.array([one.evidence.log_evidence for one in self.cells])
+
+
+def pool(
+    fits,
+    *,
+    draws=1000,
+    tune=1000,
+    chains=4,
+    cores=None,
+    random_seed=1,
+    prior=None,
+    cache=True,
+    progressbar=None,
+):
+    """Return the population of scaling exponents that studies' fits come from.
+
+    theta_s = (log alpha, log beta) of study s = mu + g_group + x_s Gamma + e_s at an omega common
+    to all studies: g is the effect of the study's group (code base and corpus family), x_s its
+    recipe, e_s what is left. mu ~ Normal(log .35, .5), g and e bivariate Normal with standard
+    deviations HalfNormal(.3) and HalfNormal(.1), Gamma ~ Normal(0, .3).
+
+    Parameters
+    ----------
+    fits : iterable of DataTree, or mapping to DataTree
+        Fits of different runs under one hypothesis with Normal priors of log alpha and log beta.
+        Under a latent counting the population has a grid of omega.
+    draws, tune, chains, cores, random_seed
+        As in `fit`, of the population's own draws.
+    prior : mapping, optional
+        Values that replace those of `population_model.PRIOR`.
+    cache : bool
+        Whether posteriors that a fit does not hold (at other omegas) are cached on disk.
+    progressbar : bool, optional
+        By default only when stderr is a terminal.
+
+    Returns
+    -------
+    DataTree
+        `posterior`: hyperparameters at the heaviest omega; `studies`: log alpha and log beta of
+        each study alone and in the population; `grid` and `evidence` over omega; `prior`;
+        `sample_stats`; `constant_data`: group, recipe and Pareto k of each study. `attrs` say
+        whether it converged, which omega is shown, and what is not identified.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two fits, two are of the same runs, their hypotheses or priors
+        are not equal, or a setting is out of range.
+
+    Warns
+    -----
+    NotConvergedWarning
+        When a study's or the population's draws fail the gate; `attrs["converged"]` is then 0.
+    """
+    settings = pool_settings(draws, tune, chains, cores, random_seed)
+    studies = pooled_studies(fits)
+    with _progress(progressbar, "pool") as advance:
+        found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
+        tree = tree_of_population(found)
+    if not tree.attrs["converged"]:
+        warnings.warn(f"pool: {tree.attrs['problems']}", NotConvergedWarning, stacklevel=2)
+    return tree
+
+
+def population_of(studies, settings, *, prior=None, cache=True, advance=None):
+    """Return the `Population` of studies.
+
+    Parameters
+    ----------
+    studies : sequence of PooledStudy
+    settings : Settings
+    prior, cache
+        As in `pool`.
+    advance : callable, optional
+        Called with a text after each omega.
+    """
+    builder = _Builder(tuple(studies), settings, checked_prior(prior), cache, advance)
+    if not is_latent(studies):
+        return builder.population({None: builder.settled(builder.first_look(None))})
+    omega_prior = studies[0].hypothesis.omega
+    wanted = {omega_prior.lower, omega_prior.upper, *omega_prior.atoms}
+    wanted |= {omega for omega in STARTING_GRID if omega_prior.lower <= omega <= omega_prior.upper}
+    cells, pending = {}, set(pairwise(sorted(wanted)))
+    while wanted:
+        cells |= {omega: builder.first_look(omega) for omega in sorted(wanted)}
+        omega, weight, heights = _grid(cells, omega_prior)
+        pending = intervals_to_halve(omega, weight, heights, omega_prior, pending)
+        wanted = {(left + right) / 2 for left, right in pending}
+    return builder.population(_all_settled(cells, builder, omega_prior))
+
+
+def checked_prior(prior):
+    """Return the whole prior of a population, with given values in place of `PRIOR`.
+
+    Raises
+    ------
+    InputError
+        When a name is unknown or a scale not positive and finite.
+    """
+    given = dict(prior or {})
+    for name, value in given.items():
+        if name not in PRIOR:
+            msg = f"prior: unknown {name!r}; allowed are {list(PRIOR)}."
+            raise InputError(msg)
+        if not np.isfinite(value) or (value <= 0 and name != "mu_location"):
+            msg = f"prior: {name} must be finite and, as a scale, positive, got {value!r}."
+            raise InputError(msg)
+    return PRIOR | {name: float(value) for name, value in given.items()}
+
+
+def pool_settings(draws, tune, chains, cores, random_seed):
+    """Return checked `Settings` of a population's draws.
+
+    Raises
+    ------
+    InputError
+        When a number is out of range.
+    """
+    for name, value, least in (("draws", draws, 100), ("tune", tune, 100), ("chains", chains, 2)):
+        if not isinstance(value, int | np.integer) or value < least:
+            msg = f"{name} must be a whole number of at least {least}, got {value!r}."
+            raise InputError(msg)
+    if not isinstance(random_seed, int | np.integer) or not 0 <= random_seed < 2**63:
+        msg = f"random_seed must be a whole number >= 0 and below 2^63, got {random_seed!r}."
+        raise InputError(msg)
+    return Settings(
+        draws=int(draws),
+        tune=int(tune),
+        chains=int(chains),
+        cores=cores,
+        random_seed=int(random_seed),
+    )
+
+
+class _Builder:
+    """Draws the population at one omega after the other."""
+
+    def __init__(self, studies, settings, prior, cache, advance):
+        self.studies, self.settings, self.prior = studies, settings, prior
+        self.cache, self.advance = cache, advance or (lambda text: None)
+        labels = [one.group for one in studies]
+        self.groups = tuple(name for name in dict.fromkeys(labels) if labels.count(name) > 1)
+        self.in_group = np.array([[float(one == name) for name in self.groups] for one in labels])
+        self.in_group = self.in_group.reshape(len(labels), len(self.groups))
+        self.recipes = recipe_design(
+            [one.recipe for one in studies], labels, [one.name for one in studies]
+        )
+
+    def population(self, cells):
+        """Return the whole, with the prior weights of the omegas."""
+        omega = sorted(cells, key=lambda value: -1.0 if value is None else value)
+        prior = np.ones(1)
+        if None not in cells:
+            prior = self.studies[0].hypothesis.omega.weights(np.array(omega))
+        return Population(
+            studies=self.studies,
+            recipes=self.recipes,
+            groups=self.groups,
+            in_group=self.in_group,
+            cells=tuple(cells[value] for value in omega),
+            prior=prior,
+            settings=self.settings,
+        )
+
+    def first_look(self, omega):
+        """Return the population at an omega from few draws, unchecked."""
+        cells = [self._cell(study, omega) for study in self.studies]
+        found = self._drawn(omega, cells, replace(self.settings, **_FIRST_LOOK), attempt=9)
+        self.advance("" if omega is None else f"omega {omega:g}")
+        return found
+
+    def settled(self, first):
+        """Return the population at an omega that carries weight: checked, with refits."""
+        omega = first.omega
+        cells = [self._cell(study, omega, checked=True) for study in self.studies]
+        refitted = []
+        for _ in range(_REFITS + 1):
+            found = self._gated(omega, cells)
+            k = pareto_k(found, self, seed=self.settings.seed(21))
+            again = [i for i, value in enumerate(k) if value > MAX_PARETO_K]
+            if not again or len(refitted) > _REFITS * len(cells):
+                break
+            for i in again:
+                mean, sd = study_predictive(found, self, i)
+                cells[i] = self._cell(
+                    self.studies[i], omega, checked=True, prior=(mean, _WIDER * sd)
+                )
+                refitted.append(self.studies[i].name)
+        self.advance("" if omega is None else f"omega {omega:g}")
+        problems = [
+            f"{study.name}: {problem}"
+            for study, cell in zip(self.studies, cells, strict=True)
+            for problem in cell.problems or ()
+        ]
+        problems += [
+            f"{self.studies[i].name}: Pareto k {k[i]:.2f} after {_REFITS} refits" for i in again
+        ]
+        return replace(
+            found,
+            pareto_k=k,
+            refitted=tuple(dict.fromkeys(refitted)),
+            problems=(*found.problems, *problems),
+        )
+
+    def _cell(self, study, omega, **options):
+        seed = self.settings.random_seed
+        return study_cell(study, omega, random_seed=seed, cache=self.cache, **options)
+
+    def _gated(self, omega, cells):
+        for attempt in range(3):
+            found = self._drawn(omega, cells, self.settings, attempt=attempt)
+            diagnostics = diagnose(
+                _flat(hyperparameters(found.density.form, found.draws.unconstrained)),
+                found.draws.stats,
+            )
+            problems = list(diagnostics.problems)
+            if not found.evidence.se <= 2 * MAX_EVIDENCE_SE:
+                problems.append(f"log evidence known to {found.evidence.se:.3f} nats only")
+            found = replace(found, diagnostics=diagnostics, problems=tuple(problems))
+            if not problems:
+                break
+        return found
+
+    def _drawn(self, omega, cells, settings, *, attempt):
+        seed = settings.seed(attempt, 20, -1.0 if omega is None else float(omega))
+        likelihoods = tuple(cell.likelihood(seed=settings.random_seed) for cell in cells)
+        density = population_density(
+            np.array([padded(one) for one in likelihoods]),
+            self.recipes.x,
+            self.in_group,
+            self.prior,
+        )
+        several = 2**attempt if attempt < 3 else 1
+        draws = sample(
+            density,
+            _start(density.form, self.prior),
+            draws=settings.draws * several,
+            tune=settings.tune * several,
+            chains=settings.chains,
+            cores=settings.cores,
+            seed=seed,
+            target_accept=(0.95, 0.99, 0.995)[attempt] if attempt < 3 else 0.9,
+        )
+        own = [cell.evidence for cell in cells]
+        bridge = bridge_evidence(density, draws, seed=seed)
+        return PopulationCell(
+            omega=omega,
+            cells=tuple(cells),
+            likelihoods=likelihoods,
+            density=density,
+            draws=_thinned(draws, several),
+            evidence=Evidence(
+                log_evidence=bridge.log_evidence + sum(one.log_evidence for one in own),
+                se=float(np.sqrt(bridge.se**2 + sum(one.se**2 for one in own))),
+            ),
+            pareto_k=np.full(len(cells), np.nan),
+        )
+
+
+def _all_settled(cells, builder, prior):
+    """Return the cells after those that carry weight were drawn in full and checked."""
+    settled = set()
+    while True:
+        omega, weight, _ = _grid(cells, prior)
+        due = set(omega[weight > NEGLIGIBLE]) - settled
+        if not due:
+            return cells
+        for value in sorted(due):
+            cells[value] = builder.settled(cells[value])
+        settled |= due
+
+
+def _grid(cells, prior):
+    omega = np.array(sorted(cells))
+    heights = np.array([cells[value].evidence.log_evidence for value in omega])
+    with np.errstate(divide="ignore"):
+        return omega, normalised_weights(np.log(prior.weights(omega)) + heights), heights
+
+
+def _start(form, prior):
+    start = np.zeros(len(form.latents))
+    start[:2] = prior["mu_location"]
+    start[2:4], start[4:6] = np.log(prior["between"]), np.log(prior["within"])
+    return start
+
+
+def _thinned(draws, step):
+    if step == 1:
+        return draws
+    return replace(
+        draws,
+        unconstrained=draws.unconstrained[:, ::step],
+        log_density=draws.log_density[:, ::step],
+        stats={name: values[:, ::step] for name, values in draws.stats.items()},
+    )
+
+
+def _flat(quantities):
+    """Return one entry [chain, draw] per element of hyperparameters."""
+    flat = {}
+    for name, values in quantities.items():
+        columns = values.reshape(*values.shape[:2], -1)
+        flat |= {f"{name}[{i}]": columns[..., i] for i in range(columns.shape[-1])}
+    return flat
+
+
+@contextlib.contextmanager
+def _progress(shown, title):
+    if not (sys.stderr.isatty() if shown is None else shown):
+        yield None
+        return
+    from rich.console import Console  # only where something is shown
+
+    with Console(stderr=True).status(f"{title}: compiling and sampling") as status:
+        yield lambda text: status.update(f"{title}: {text} done")

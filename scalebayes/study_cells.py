@@ -1,0 +1,342 @@
+"""What a population takes from each study: its posterior of the exponents at one omega.
+
+Fits come with the omegas that their own evidence asked for. A population needs every study at every
+omega it looks at: what is missing is drawn from the data that the fit carries, and cached.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.compiled import log_density
+from scalebayes.diagnostics import diagnose
+from scalebayes.errors import HypothesisError, InputError, StudyError
+from scalebayes.evidence import Evidence
+from scalebayes.fit import code_digest
+from scalebayes.gate import MAX_EVIDENCE_SE, Settings, checked_posterior, draw_posterior
+from scalebayes.hypotheses import LATENT, hypothesis_from_json
+from scalebayes.mixtures import Mixture, as_likelihood, fitted_mixture
+from scalebayes.storage import cached_fit, content_key, store_in_cache
+from scalebayes.trees import versions
+
+_LOG_EXPONENTS = ("log_alpha", "log_beta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One study's posterior at one omega.
+
+    Parameters
+    ----------
+    quantities : dict of ndarray
+        Free and natural quantities, each [chain, draw].
+    evidence : Evidence
+    prior_mean, prior_sd : ndarray
+        [exponent], of the Normal priors of log alpha and log beta that the draws were made with.
+    problems : tuple of str
+        Why the draws are not to be trusted; None when nobody looked.
+    """
+
+    quantities: dict
+    evidence: Evidence
+    prior_mean: np.ndarray
+    prior_sd: np.ndarray
+    problems: tuple[str, ...] | None = None
+
+    @property
+    def theta(self):
+        """Return log alpha and log beta, [chain, draw, exponent]."""
+        return np.stack([np.log(self.quantities[name]) for name in ("alpha", "beta")], axis=-1)
+
+    def likelihood(self, seed=0):
+        """Return the study's likelihood of theta over its evidence, as a `Mixture`."""
+        posterior = fitted_mixture(self.theta, seed=seed)
+        return as_likelihood(posterior, self.prior_mean, self.prior_sd)
+
+    def log_prior(self, theta):
+        """Return the log density of the interim prior at theta [..., exponent]."""
+        prior = Mixture(
+            log_weight=np.zeros(1),
+            mean=self.prior_mean[None],
+            covariance=np.diag(self.prior_sd**2)[None],
+        )
+        return prior.log_density(theta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledStudy:
+    """A study's fit, as far as a population looks at it."""
+
+    name: str
+    group: str
+    recipe: dict = field(repr=False)
+    fit: xr.DataTree = field(repr=False)
+
+    @property
+    def hypothesis(self):
+        """Return the hypothesis of the fit."""
+        return hypothesis_from_json(self.fit.attrs["hypothesis"])
+
+    @property
+    def omegas(self):
+        """Return the omegas at which the fit has draws; none where its counting is fixed."""
+        return self.fit["grid"]["omega"].to_numpy() if "grid" in self.fit.children else np.array([])
+
+
+def pooled_studies(fits):
+    """Return a `PooledStudy` per fit, after checking that they may be pooled.
+
+    Parameters
+    ----------
+    fits : iterable of DataTree, or mapping to DataTree
+
+    Returns
+    -------
+    list of PooledStudy
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two, or one is no fit.
+    StudyError
+        When a study comes twice, or two are made from the same runs.
+    HypothesisError
+        When the hypotheses differ in law, counting, noise or priors, or have no Normal priors of
+        log_alpha and log_beta.
+    """
+    given = list(
+        fits.values()
+        if hasattr(fits, "values") and not isinstance(fits, xr.DataTree)
+        else [fits]
+        if isinstance(fits, xr.DataTree)
+        else fits
+    )
+    if any(not isinstance(one, xr.DataTree) or "hypothesis" not in one.attrs for one in given):
+        msg = "pool takes fits, as scalebayes.fit returns them."
+        raise InputError(msg)
+    if len(given) < 2:
+        msg = f"pool needs fits of two studies at least, got {len(given)}."
+        raise InputError(msg)
+    records = [json.loads(one.attrs["study_record"]) for one in given]
+    _check_runs([one.attrs for one in given], records)
+    _check_hypotheses(given)
+    return [
+        PooledStudy(
+            name=one.attrs["study"],
+            group=record["group"] or one.attrs["study"],
+            recipe=dict(record["recipe"]),
+            fit=one,
+        )
+        for one, record in zip(given, records, strict=True)
+    ]
+
+
+def study_cell(study, omega, *, checked=False, prior=None, random_seed=1, cache=True):
+    """Return a study's `Cell` at an omega: out of its fit, or drawn anew.
+
+    Parameters
+    ----------
+    study : PooledStudy
+    omega : float or None
+        None is the counting of a fit whose counting is fixed.
+    checked : bool
+        Whether the draws must have passed the gate; draws that fail it are made anew.
+    prior : (ndarray, ndarray), optional
+        Mean and standard deviation [exponent] of other Normal priors of log alpha and log beta.
+    random_seed : int
+    cache : bool
+        Whether cells drawn anew are cached.
+    """
+    held = None if prior is not None else _held(study, omega)
+    if held is not None and checked:
+        held = _looked_at(held, study, omega)
+    if held is None or (checked and held.problems):
+        return _drawn(study, omega, checked=checked, prior=prior, seed=random_seed, cache=cache)
+    return held
+
+
+def _held(study, omega):
+    fit, (mean, sd) = study.fit, _interim_prior(study.hypothesis)
+    if omega is None:
+        evidence = Evidence(log_evidence=fit.attrs["log_evidence"], se=fit.attrs["log_evidence_se"])
+        problems = (fit.attrs["problems"],) if fit.attrs["problems"] else ()
+        return Cell(
+            quantities=_arrays(fit["posterior"].to_dataset()),
+            evidence=evidence,
+            prior_mean=mean,
+            prior_sd=sd,
+            problems=problems,
+        )
+    if omega not in study.omegas:
+        return None
+    row = fit["evidence"].to_dataset().sel(omega=omega)
+    return Cell(
+        quantities=_arrays(fit["grid"].to_dataset().sel(omega=omega, drop=True)),
+        evidence=Evidence(
+            log_evidence=float(row["log_evidence"]), se=float(row["log_evidence_se"])
+        ),
+        prior_mean=mean,
+        prior_sd=sd,
+    )
+
+
+def _looked_at(cell, study, omega):
+    """Return the cell with what the gate says of its draws."""
+    if omega is None:
+        return cell
+    stats = study.fit["grid_sample_stats"].to_dataset().sel(omega=omega, drop=True)
+    varying = {name: x for name, x in cell.quantities.items() if np.ptp(x) != 0}
+    diagnostics = diagnose(varying, _arrays(stats[["diverging", "energy"]]))
+    return Cell(**{**vars(cell), "problems": (*diagnostics.problems, *_weak(cell.evidence))})
+
+
+def _weak(evidence):
+    if evidence.se <= MAX_EVIDENCE_SE:
+        return ()
+    return (f"log evidence known to {evidence.se:.3f} nats only",)
+
+
+def _drawn(study, omega, *, checked, prior, seed, cache):
+    hypothesis = _with_prior(study.hypothesis, prior)
+    data = _run_data(study.fit, omega)
+    sizes = study.fit["posterior"].sizes
+    settings = Settings(
+        draws=sizes["draw"],
+        tune=max(sizes["draw"] // 2, 500),
+        chains=sizes["chain"],
+        random_seed=seed,
+    )
+    key = _key(data, hypothesis, settings, omega, checked)
+    tree = cached_fit(key) if cache else None
+    if tree is None:
+        density = log_density(data, hypothesis)
+        path = (-1.0 if omega is None else float(omega), 11)
+        draw = checked_posterior if checked else draw_posterior
+        tree = _tree_of(draw(density, hypothesis, settings, path=path))
+        if cache:
+            store_in_cache(key, tree)
+    mean, sd = _interim_prior(hypothesis)
+    return Cell(
+        quantities=_arrays(tree["posterior"].to_dataset()),
+        evidence=Evidence(log_evidence=tree.attrs["log_evidence"], se=tree.attrs["se"]),
+        prior_mean=mean,
+        prior_sd=sd,
+        problems=tuple(json.loads(tree.attrs["problems"])) if checked else None,
+    )
+
+
+def _tree_of(posterior):
+    values = {name: (("chain", "draw"), x) for name, x in posterior.quantities.items()}
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(values)})
+    tree.attrs = {
+        "log_evidence": posterior.evidence.log_evidence,
+        "se": posterior.evidence.se,
+        "problems": json.dumps(list(posterior.problems)),
+    }
+    return tree
+
+
+def _run_data(fit, omega):
+    """Return what `build.run_data` made of the study, from the data in its fit."""
+    runs = {name: values.to_numpy() for name, values in fit["constant_data"].data_vars.items()}
+    N = runs["N"] if omega is None else runs["body"] + omega * runs["head"]
+    observed = fit["observed_data"]["log_loss"].to_numpy()
+    se = runs.get("loss_se", np.zeros_like(N))
+    return {
+        "N": N,
+        "D": runs["D"],
+        "observed_log_loss": observed,
+        "relative_loss_se": np.where(np.isnan(se), 0.0, se) / np.exp(observed),
+    }
+
+
+def _key(data, hypothesis, settings, omega, checked):
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in data.values()))
+    return content_key(
+        kind="cell",
+        data=digest.hexdigest(),
+        hypothesis=hypothesis.to_json(),
+        omega=omega,
+        settings=[settings.draws, settings.tune, settings.chains, settings.random_seed, checked],
+        versions=versions(),
+        code=code_digest(),
+    )
+
+
+def _with_prior(hypothesis, prior):
+    if prior is None:
+        return hypothesis
+    from dataclasses import replace
+
+    from scalebayes.priors import Prior
+
+    normals = {
+        name: Prior(dist="Normal", parameters=(float(mean), float(sd)))
+        for name, mean, sd in zip(_LOG_EXPONENTS, *prior, strict=True)
+    }
+    return replace(hypothesis, priors={**hypothesis.priors, **normals})
+
+
+def _interim_prior(hypothesis):
+    parameters = np.array([hypothesis.priors[name].parameters for name in _LOG_EXPONENTS])
+    return parameters[:, 0], parameters[:, 1]
+
+
+def _arrays(dataset):
+    return {name: values.to_numpy() for name, values in dataset.data_vars.items()}
+
+
+def _check_runs(attrs, records):
+    names = [one["study"] for one in attrs]
+    sets = [record["shared_runs"] for record in records if record["shared_runs"]]
+    hashes = [one["data_hash"] for one in attrs]
+    for label, values in (("study", names), ("set of shared runs", sets), ("table", hashes)):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            shared = [
+                name
+                for name, record, digest in zip(names, records, hashes, strict=True)
+                if name in twice or record["shared_runs"] in twice or digest in twice
+            ]
+            msg = (
+                f"each {label} can be pooled once only, for the same runs would count twice: "
+                f"{', '.join(dict.fromkeys(shared))}. Keep one of them."
+            )
+            raise StudyError(msg)
+
+
+def _check_hypotheses(fits):
+    first, *others = [hypothesis_from_json(one.attrs["hypothesis"]) for one in fits]
+    normal = [
+        name in first.priors and first.priors[name].dist == "Normal" for name in _LOG_EXPONENTS
+    ]
+    if not all(normal):
+        msg = f"{first.name}: a population needs Normal priors of log_alpha and log_beta."
+        raise HypothesisError(msg)
+    for one, fit in zip(others, fits[1:], strict=True):
+        _check_alike(first, one, fits[0].attrs["study"], fit.attrs["study"])
+
+
+def _check_alike(first, other, first_study, study):
+    where = f"{study} under {other.name} and {first_study} under {first.name}"
+    for key in ("law", "counting", "likelihood", "window"):
+        if getattr(first, key) != getattr(other, key):
+            msg = (
+                f"{where} do not pool: {key} is {getattr(other, key)!r} in one and "
+                f"{getattr(first, key)!r} in the other. Fit all studies under one hypothesis."
+            )
+            raise HypothesisError(msg)
+    unequal = [key for key in first.priors if first.priors[key] != other.priors.get(key)]
+    if first.omega != other.omega:
+        unequal.append("omega")
+    if unequal:
+        msg = f"{where} do not pool: their priors of {', '.join(unequal)} are not equal."
+        raise HypothesisError(msg)
+
+
+def is_latent(studies):
+    """Return whether the studies' counting is latent."""
+    return studies[0].hypothesis.counting == LATENT
