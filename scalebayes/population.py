@@ -24,7 +24,14 @@ from scalebayes.population_model import PRIOR, PopulationDensity, population_den
 from scalebayes.population_trees import tree_of_population
 from scalebayes.recipes import RecipeDesign, recipe_design
 from scalebayes.sampling import Draws, sample
-from scalebayes.study_cells import Cell, PooledStudy, is_latent, pooled_studies, study_cell
+from scalebayes.study_cells import (
+    Cell,
+    PooledStudy,
+    is_latent,
+    pooled_studies,
+    replace_problems,
+    study_cell,
+)
 
 MAX_PARETO_K = 0.7
 """Pareto k of a study's draws, weighted to the population, above which it is fitted again."""
@@ -285,7 +292,7 @@ class _Builder:
     def settled(self, first):
         """Return the population at an omega that carries weight: checked, with refits."""
         omega = first.omega
-        cells = [self._cell(study, omega, checked=True) for study in self.studies]
+        cells = [self._checked_cell(i, first) for i in range(len(self.studies))]
         refitted = []
         for _ in range(_REFITS + 1):
             found = self._gated(omega, cells)
@@ -315,6 +322,13 @@ class _Builder:
             problems=(*found.problems, *problems),
         )
 
+    def _checked_cell(self, i, first):
+        """Return a study's cell after the gate looked at it; the same draws where they pass."""
+        held = first.cells[i]
+        checked = self._cell(self.studies[i], first.omega, checked=True)
+        same = np.array_equal(held.theta, checked.theta)
+        return replace_problems(held, checked.problems or ()) if same else checked
+
     def _cell(self, study, omega, **options):
         seed = self.settings.random_seed
         return study_cell(study, omega, random_seed=seed, cache=self.cache, **options)
@@ -336,7 +350,7 @@ class _Builder:
 
     def _drawn(self, omega, cells, settings, *, attempt):
         seed = settings.seed(attempt, 20, -1.0 if omega is None else float(omega))
-        likelihoods = tuple(cell.likelihood(seed=settings.random_seed) for cell in cells)
+        likelihoods = tuple(cell.likelihood for cell in cells)
         density = population_density(
             np.array([padded(one) for one in likelihoods]),
             self.recipes.x,

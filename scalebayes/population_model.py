@@ -134,8 +134,9 @@ def population_model(mixtures, x, in_group, *, prior=None, coords=None):
     -------
     pm.Model
         Free variables mu, sd_between, sd_within [exponent], half_one_plus_correlation [level],
-        recipe_effect [recipe, exponent], z [group, exponent]; Deterministics correlation [level] and
-        group_effect [group, exponent]. The studies' likelihoods are a Potential.
+        recipe_effect [recipe, exponent], group_alpha and group_beta [group]; Deterministics
+        correlation [level] and group_effect [group, exponent]. The studies' likelihoods are a
+        Potential.
     """
     sizes = {"study": len(mixtures), "recipe": x.shape[1], "group": in_group.shape[1]}
     named = {dim: np.arange(size) for dim, size in sizes.items() if size} | (coords or {})

@@ -6,7 +6,9 @@ omega it looks at: what is missing is drawn from the data that the fit carries, 
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -19,6 +21,7 @@ from scalebayes.fit import code_digest
 from scalebayes.gate import MAX_EVIDENCE_SE, Settings, checked_posterior, draw_posterior
 from scalebayes.hypotheses import LATENT, hypothesis_from_json
 from scalebayes.mixtures import Mixture, as_likelihood, fitted_mixture
+from scalebayes.priors import Prior
 from scalebayes.storage import cached_fit, content_key, store_in_cache
 from scalebayes.trees import versions
 
@@ -51,9 +54,10 @@ class Cell:
         """Return log alpha and log beta, [chain, draw, exponent]."""
         return np.stack([np.log(self.quantities[name]) for name in ("alpha", "beta")], axis=-1)
 
-    def likelihood(self, seed=0):
+    @cached_property
+    def likelihood(self):
         """Return the study's likelihood of theta over its evidence, as a `Mixture`."""
-        posterior = fitted_mixture(self.theta, seed=seed)
+        posterior = fitted_mixture(self.theta, seed=0)
         return as_likelihood(posterior, self.prior_mean, self.prior_sd)
 
     def log_prior(self, theta):
@@ -107,13 +111,9 @@ def pooled_studies(fits):
         When the hypotheses differ in law, counting, noise or priors, or have no Normal priors of
         log_alpha and log_beta.
     """
-    given = list(
-        fits.values()
-        if hasattr(fits, "values") and not isinstance(fits, xr.DataTree)
-        else [fits]
-        if isinstance(fits, xr.DataTree)
-        else fits
-    )
+    if isinstance(fits, xr.DataTree):  # a mapping itself, of groups
+        fits = [fits]
+    given = list(fits.values()) if isinstance(fits, Mapping) else list(fits)
     if any(not isinstance(one, xr.DataTree) or "hypothesis" not in one.attrs for one in given):
         msg = "pool takes fits, as scalebayes.fit returns them."
         raise InputError(msg)
@@ -158,6 +158,14 @@ def study_cell(study, omega, *, checked=False, prior=None, random_seed=1, cache=
     return held
 
 
+def replace_problems(cell, problems):
+    """Return the same cell with other problems; its likelihood, where known, is kept."""
+    changed = replace(cell, problems=tuple(problems))
+    if "likelihood" in vars(cell):
+        vars(changed)["likelihood"] = cell.likelihood
+    return changed
+
+
 def _held(study, omega):
     fit, (mean, sd) = study.fit, _interim_prior(study.hypothesis)
     if omega is None:
@@ -190,7 +198,7 @@ def _looked_at(cell, study, omega):
     stats = study.fit["grid_sample_stats"].to_dataset().sel(omega=omega, drop=True)
     varying = {name: x for name, x in cell.quantities.items() if np.ptp(x) != 0}
     diagnostics = diagnose(varying, _arrays(stats[["diverging", "energy"]]))
-    return Cell(**{**vars(cell), "problems": (*diagnostics.problems, *_weak(cell.evidence))})
+    return replace_problems(cell, (*diagnostics.problems, *_weak(cell.evidence)))
 
 
 def _weak(evidence):
@@ -269,10 +277,6 @@ def _key(data, hypothesis, settings, omega, checked):
 def _with_prior(hypothesis, prior):
     if prior is None:
         return hypothesis
-    from dataclasses import replace
-
-    from scalebayes.priors import Prior
-
     normals = {
         name: Prior(dist="Normal", parameters=(float(mean), float(sd)))
         for name, mean, sd in zip(_LOG_EXPONENTS, *prior, strict=True)
