@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 MAX_COMPONENTS = 4
 """Most components of a mixture."""
 
 _GAIN = 0.005  # nats per held-out draw that one component more must bring
 _WIDEST = 0.98  # variance of a component over the interim prior's, in the widest direction
-_FITTED_DRAWS = 4000
+_FITTED_DRAWS = 2000
 _REGULAR = 1e-5  # added to variances of draws that were standardised
 
 
@@ -199,8 +200,11 @@ def _narrowed(covariance):
 
 
 def _em(n_components, draws, seed):
-    model = GaussianMixture(n_components, reg_covar=_REGULAR, random_state=seed % 2**32)
-    return model.fit(draws)
+    model = GaussianMixture(
+        n_components, reg_covar=_REGULAR, init_params="k-means++", random_state=seed % 2**32
+    )
+    with threadpool_limits(1):  # threads that wait for one another cost more than they save
+        return model.fit(draws)
 
 
 def _thinned(draws):
