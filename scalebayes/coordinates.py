@@ -9,6 +9,7 @@ law), on which a sampler creeps. In the coordinates here that sheet is flat:
     size_odds    logit of the share of N in the bracket, (log term_N - log term_D) / q
     log_slope_N  log of the relative fall of the loss per e-fold of N at the centre
     log_slope_D  the same for D (one slope for both where alpha = beta)
+    logit of q or of kappa, as it is (laws that have one)
 
 The first three are softmax coordinates with determinant 1 (q, where it is not 1, enters twice and
 cancels); the slopes, and the change from centre to anchor, are shears. Densities over either set of
@@ -20,6 +21,8 @@ import math
 import numpy as np
 
 from scalebayes.laws import ANCHOR_D, ANCHOR_N, LATENTS
+
+_AS_THEY_ARE = ("q", "kappa")  # logits that no coordinate replaces; a law has one of them at most
 
 
 def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
@@ -39,7 +42,7 @@ def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
     Returns
     -------
     list
-        In the order of `laws.LATENTS`; shares and q as logits.
+        In the order of `laws.LATENTS`; shares, q and kappa as logits.
     """
     names = LATENTS[law]
 
@@ -72,7 +75,8 @@ def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
         if log_E is not None:
             latents["log_loss_anchor"] = logaddexp(log_E, at_anchor)
             latents["offset_share"] = log_E - at_anchor
-    latents |= {"log_alpha": log_alpha, "log_beta": log_beta, "q": rest[0] if rest else None}
+    latents |= {"log_alpha": log_alpha, "log_beta": log_beta}
+    latents |= {name: rest[0] for name in _AS_THEY_ARE if name in names}
     return [latents[name] for name in names]
 
 
@@ -83,15 +87,15 @@ def from_latents(law, latents, *, centre_N, centre_D):
     ----------
     law : str
     latents : sequence of array
-        In the order of `laws.LATENTS`; shares and q as logits.
+        In the order of `laws.LATENTS`; shares, q and kappa as logits.
     centre_N, centre_D : float
         Mean log N and log D of the runs.
     """
     given = dict(zip(LATENTS[law], latents, strict=True))
     log_alpha = given["log_alpha"]
     log_beta = given.get("log_beta", log_alpha)
-    logit_q = [given["q"]] if "q" in given else []
-    q = _q(law, np.exp(log_beta), logit_q, np.exp)
+    rest = [given[name] for name in _AS_THEY_ARE if name in given]
+    q = _q(law, np.exp(log_beta), rest, np.exp)
     log_E, size, data = _anchored(given, q)
     size = size - np.exp(log_alpha) * (centre_N - math.log(ANCHOR_N))
     data = data - np.exp(log_beta) * (centre_D - math.log(ANCHOR_D))
@@ -107,7 +111,24 @@ def from_latents(law, latents, *, centre_N, centre_D):
         ]
     else:
         slopes = [log_alpha + share]
-    return [log_loss, *offset, size_odds, *slopes, *logit_q]
+    return [log_loss, *offset, size_odds, *slopes, *rest]
+
+
+def effect_width(rows, *, tau, sigma):
+    """Return what a standardised run effect is multiplied by in the sampling coordinates.
+
+    Its posterior sd is about 1 / sqrt(1 + rows tau^2 / sigma^2), from nearly the prior's where tau
+    is small to nearly the data's where it is large: a funnel. Multiplied by the inverse it is about
+    1 at every tau. The change is known, so that its Jacobian is -sum(log(width)).
+
+    Parameters
+    ----------
+    rows : array
+        Rows that share the effect [trajectory].
+    tau, sigma : float or array
+        Scales of run effect and noise on log loss, > 0.
+    """
+    return (1 + rows * (tau / sigma) ** 2) ** 0.5
 
 
 def _anchored(given, q):
@@ -130,7 +151,7 @@ def _has_offset(names):
     return "log_E" in names or "offset_share" in names
 
 
-def _q(law, beta, logit_q, exp):
+def _q(law, beta, rest, exp):
     if law == "kaplan":
         return beta
-    return 1 / (1 + exp(-logit_q[0])) if logit_q else 1.0
+    return 1 / (1 + exp(-rest[0])) if law == "nested" else 1.0

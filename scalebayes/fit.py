@@ -13,15 +13,16 @@ from scalebayes.compiled import log_density
 from scalebayes.counting_grid import sample_grid
 from scalebayes.errors import HypothesisError, InputError, NotConvergedWarning
 from scalebayes.gate import Settings, checked_posterior
-from scalebayes.hypotheses import LATENT, load_hypothesis
+from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
 from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
 from scalebayes.studies import load_study
 from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
 
 _MAX_DRAWS = 10_000_000  # about 2 GB of quantities
 _CODE = (
-    *("laws", "counting", "study", "priors", "hypotheses", "likelihoods", "build", "coordinates"),
-    *("compiled", "sampling", "diagnostics", "evidence", "gate", "counting_grid", "trees", "fit"),
+    *("laws", "noise", "counting", "study", "priors", "hypotheses", "likelihoods", "build"),
+    *("coordinates", "compiled", "sampling", "diagnostics", "evidence", "gate", "counting_grid"),
+    *("trees", "fit"),
 )
 
 
@@ -109,6 +110,8 @@ def _reference(hypothesis):
     if not name:
         return None
     reference = load_hypothesis(name)
+    if RUN_EFFECT not in hypothesis.priors:
+        reference = without_run_effect(reference)
     alike = [(one.law, one.likelihood, tuple(one.priors)) for one in (hypothesis, reference)]
     if alike[0] != alike[1]:
         msg = (

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "scalebayes"
 
 # A module imports only from those before it. A new module gets its place here.
 ORDER = (
-    *("errors", "laws", "coordinates", "architecture", "counting", "flops", "first_order"),
+    *("errors", "laws", "noise", "coordinates", "architecture", "counting", "flops", "first_order"),
     *("surface", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),

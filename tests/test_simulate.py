@@ -91,6 +91,42 @@ def test_a_coefficient_that_is_not_given_goes_with_the_given_exponent():
     assert ((terms > 0.05) & (terms < 6)).mean() > 0.9
 
 
+def test_rows_of_one_trajectory_are_moved_together():
+    design = sb.load_study("porian2024-rw-1-kaplan")
+    parameters = TRUTH | {"sigma": 1e-9, "tau": 0.02}
+    study, truth = simulate(design, parameters=parameters, random_seed=1)
+    assert truth["tau"] == 0.02
+    N = run_data(study, load_hypothesis("hoffmann-total"))["N"]
+    shift = np.log(study.runs["loss"] / chinchilla(N, study.runs["D"], **EPOCH))
+    by_run = shift.groupby(study.runs["trajectory"]).agg(["mean", "std", "size"])
+    shared = by_run[by_run["size"] > 1]
+    assert shared["std"].max() < 1e-6
+    assert stats.kstest(shared["mean"] / 0.02, "norm").pvalue > 0.01
+    assert by_run.loc[by_run["size"] == 1, "mean"].abs().max() < 1e-6
+    assert "tau" not in simulate(HOFFMANN, random_seed=1)[1]
+    with pytest.raises(InputError, match="has no 'tau'"):
+        simulate(HOFFMANN, parameters={"tau": 0.01}, random_seed=1)
+
+
+def test_warm_up_wastes_tokens_and_noise_grows_as_they_get_few():
+    design = user_study(columns={"warmup_tokens": 3e9})
+    study, truth = simulate(
+        design, "warmup", parameters=TRUTH | {"sigma": 1e-9, "kappa": 0.4}, random_seed=1
+    )
+    D = study.runs["D"]
+    law = chinchilla(study.runs["N"], D - 0.4 * np.minimum(3e9, D), **EPOCH)
+    np.testing.assert_allclose(study.runs["loss"], law, rtol=1e-6)
+    assert truth["kappa"] == 0.4
+    with pytest.raises(InputError, match="kappa must be finite and above 0 and below 1"):
+        simulate(design, "warmup", parameters={"kappa": 1.0}, random_seed=1)
+    parameters = TRUTH | {"eta": 0.5, "sigma": 0.001}
+    study, _ = simulate(HOFFMANN, "ratio-noise", parameters=parameters, random_seed=2)
+    N = run_data(study, load_hypothesis("hoffmann-total"))["N"]
+    z = np.log(study.runs["loss"] / chinchilla(N, study.runs["D"], **EPOCH))
+    z = z / (0.001 * (20 * N / study.runs["D"]) ** 0.5)
+    assert stats.kstest(z, stats.t(4.0).cdf).pvalue > 0.01
+
+
 def test_a_latent_counting_is_drawn_or_given():
     omegas = [simulate(HOFFMANN, "latent-counting", random_seed=s)[1]["omega"] for s in range(60)]
     atoms = np.isin(omegas, [0.0, 1.0, 2.0]).mean()
