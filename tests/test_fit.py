@@ -377,6 +377,22 @@ def test_arviz_and_the_file_on_disk_take_run_effects_as_they_are(tmp_path):
     xr.testing.assert_identical(sb.load_fit(path)["posterior"], fit["posterior"])
 
 
+@pytest.mark.slow
+def test_a_run_effects_posterior_is_that_of_the_plain_model():
+    """The plain model sampled by PyMC has no sampling coordinates of ours."""
+    fit = checkpoints_fit()
+    with build(fit.attrs["study"], "hoffmann-total"):
+        plain = pm.sample(1500, tune=2000, chains=4, cores=2, random_seed=1, progressbar=False)
+    for name in ("a", "E", "tau"):
+        ours, theirs = (
+            np.log(tree.posterior[name]) if name == "tau" else tree.posterior[name]
+            for tree in (fit, plain)
+        )
+        gap = float(ours.mean() - theirs.mean())
+        error = np.hypot(*(float(az.mcse(x.to_dataset(name="x"))["x"]) for x in (ours, theirs)))
+        assert abs(gap) < 4 * error, name
+
+
 def test_how_checkpoints_of_one_run_were_treated_is_said():
     own = user_study(columns={"trajectory": [f"t{i % 5}" for i in range(25)]})  # an N for each
     said = "run effect on 5 trajectories"

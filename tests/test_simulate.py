@@ -213,6 +213,40 @@ def test_ranks_of_truths_among_posterior_draws_are_uniform(name):
         assert stats.chisquare(counts).pvalue > 0.002, (quantity, counts)
 
 
+@pytest.mark.slow
+def test_ranks_of_truths_under_a_run_effect_are_uniform():
+    """Ranks of 40 truths from the prior; the design is Porian's first stage, 14 runs with rows."""
+    design = sb.load_study("porian2024-rw-1-kaplan")
+    ranks = [run_effect_ranks(design, seed) for seed in range(40)]
+    for quantity in ranks[0]:
+        binned = np.array([rank[quantity] for rank in ranks]) * N_BINS // N_RANKS
+        counts = np.bincount(binned, minlength=N_BINS)
+        assert stats.chisquare(counts).pvalue > 0.002, (quantity, counts)
+
+
+def run_effect_ranks(design, seed):
+    """Rank, 0 to 99, of each quantity's truth among 99 nearly independent draws."""
+    hypothesis = load_hypothesis("hoffmann-total")
+    study, truth = simulate(design, hypothesis, random_seed=seed)
+    settings = Settings(draws=500, tune=500, cores=1, random_seed=seed)
+    density = log_density(run_data(study, hypothesis), hypothesis)
+    drawn = gate.draw_posterior(density, hypothesis, settings).quantities
+    names = ("E", "alpha", "beta", "a", "sigma", "nu", "tau")
+    return {name: int((thinned_by_ess(drawn[name]) < truth[name]).sum()) for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_run_effect_of_known_size_is_recovered(seed):
+    parameters = EPOCH | {"sigma": 0.004, "nu": 4.0, "tau": 0.004}
+    study, truth = simulate("porian2024-rw-1-kaplan", parameters=parameters, random_seed=seed)
+    fit = sb.fit(study, "hoffmann-total", cores=1, cache=False)
+    assert fit.attrs["converged"] == 1, fit.attrs["problems"]
+    assert fit.attrs["log_evidence_se"] < gate.MAX_EVIDENCE_SE
+    for name in ("E", "alpha", "beta", "a", "sigma", "tau"):
+        assert 0.001 < float((fit.posterior[name] < truth[name]).mean()) < 0.999, name
+
+
 def calibration_ranks(design, hypothesis, seed):
     """Rank, 0 to 99, of each quantity's truth among 99 nearly independent draws."""
     study, truth = simulate(design, hypothesis, random_seed=seed)
