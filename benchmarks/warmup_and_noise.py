@@ -24,9 +24,9 @@ COLUMNS = (
     *("kappa", "eta", "a: plain", "a: warm-up", "a: ratio noise", "says"),
 )
 LEGEND = f"""\
-Log evidence in nats, with its standard error; positive differences speak against the plain law. One
-is said to win from {SUBSTANTIAL:g} nats on (20 to 1). kappa, eta and the exponent a in the law's own
-counting: median and 90% interval. kappa's prior is Beta(2, 2), 0.14 to 0.86; eta's is
+Log evidence in nats, with its standard error; positive differences speak against the plain law.
+One is said to win from {SUBSTANTIAL:g} nats on (20 to 1). kappa, eta and the exponent a in the law's
+own counting: median and 90% interval. kappa's prior is Beta(2, 2), 0.14 to 0.86; eta's is
 HalfNormal(0.25), 0.016 to 0.49. Rows of one training run share a run effect under all three."""
 
 

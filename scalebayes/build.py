@@ -185,7 +185,16 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
             given["N"] = given["body"] + omega * given["head"]
         log_N, log_D = pt.log(given["N"]), pt.log(given["D"])
         log_N.name, log_D.name = "log_N", "log_D"  # `compiled` computes these once
-        mu = _log_law(log_N, log_D, latents, hypothesis.law, given)
+        mu = log_law(
+            hypothesis.law,
+            latents,
+            log_N,
+            log_D,
+            warmup_share=given.get(WARMUP_SHARE),
+            exp=pt.exp,
+            log=pt.log,
+            log1p=pt.log1p,
+        )
         if RUN_EFFECT in latents:
             mu = mu + _run_shift(latents[RUN_EFFECT], given[TRAJECTORY_INDEX])
         observe(
@@ -199,6 +208,32 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
             observed=given["observed_log_loss"],
         )
     return model
+
+
+def log_law(
+    law, latents, log_N, log_D, *, warmup_share=None, exp=np.exp, log=np.log, log1p=np.log1p
+):
+    """Return the log of the law's loss at each run, from the law's latents.
+
+    Parameters
+    ----------
+    law : str
+        One of `laws.LAWS`.
+    latents : mapping
+        Its latents (`laws.LATENTS`); they broadcast against the runs.
+    log_N, log_D : array
+        Natural logarithms of parameters, as the law counts them, and tokens [run].
+    warmup_share : array, optional
+        As `WARMUP_SHARE` says; for the law "warmup".
+    exp, log, log1p : callable
+        Elementary functions; PyTensor's inside a PyMC model.
+    """
+    if law == "warmup":
+        log_D = log_D + log1p(-latents["kappa"] * warmup_share)
+    terms = laws.anchored_terms(law, latents, exp=exp, log=log, log1p=log1p)
+    if "q" in terms or "log_E" not in terms:
+        return laws.log_nested(log_N, log_D, **terms, exp=exp, log1p=log1p)
+    return laws.log_chinchilla(log_N, log_D, **terms, exp=exp, log1p=log1p)
 
 
 def natural_quantities(latents, *, law="chinchilla", exp=np.exp, log=np.log, log1p=np.log1p):
@@ -256,16 +291,6 @@ def _latent_omega(prior, omega_grid):
 def _run_shift(tau, index):
     run_effect = pm.Normal("run_effect", 0.0, 1.0, dims="trajectory")
     return run_shift(tau, run_effect, index, concatenate=pt.concatenate)
-
-
-def _log_law(log_N, log_D, latents, law, given):
-    if law == "warmup":
-        log_D = log_D + pt.log1p(-latents["kappa"] * given[WARMUP_SHARE])
-    elementary = {"exp": pt.exp, "log1p": pt.log1p}
-    terms = laws.anchored_terms(law, latents, log=pt.log, **elementary)
-    if "q" in terms or "log_E" not in terms:
-        return laws.log_nested(log_N, log_D, **terms, **elementary)
-    return laws.log_chinchilla(log_N, log_D, **terms, **elementary)
 
 
 def _relative_loss_se(runs, loss):

@@ -23,9 +23,10 @@ from scalebayes.build import (
     WARMUP_SHARE,
     applied,
     latent_names,
+    log_law,
     model_of,
 )
-from scalebayes.coordinates import effect_width, from_latents, to_latents
+from scalebayes.coordinates import bounded_residual, conditional_effects, from_latents, to_latents
 from scalebayes.hypotheses import RUN_EFFECT, Hypothesis
 from scalebayes.laws import LATENTS
 from scalebayes.priors import PARAMETERS, Prior, constrained, support_of, unconstrained
@@ -109,13 +110,15 @@ class LogDensity:
         kinds = zip(named, scalars, strict=True)
         latents = {name: constrained(support_of(dist), x) for (name, dist), x in kinds}
         if self.form.has_run_effect:
-            latents["run_effect"] = np.stack(effects, axis=-1) / self._widths(latents)
+            mean, width = self._conditional_effects(latents)
+            latents["run_effect"] = mean + np.stack(effects, axis=-1) / width
         return latents
 
     def unconstrain(self, latents):
         """Return unconstrained values [..., coordinate] from a dict of latents [...].
 
-        Latents that the form does not have are passed over; run effects not given are 0.
+        Latents that the form does not have are passed over. Run effects that are not given are what
+        the others make likely (`coordinates.conditional_effects`).
         """
         kinds = zip(self.form.latents, self.form.dists, strict=True)
         z = [unconstrained(support_of(dist), latents[name]) for name, dist in kinds]
@@ -124,22 +127,23 @@ class LogDensity:
         scalars = np.stack(z, axis=-1)
         if not self.form.has_run_effect:
             return scalars
-        none = np.zeros((*scalars.shape[:-1], self.rows_of_effect.size))
-        effects = latents.get("run_effect", none) * self._widths(latents)
+        mean, width = self._conditional_effects(latents)
+        effects = (latents.get("run_effect", mean) - mean) * width
         return np.concatenate([scalars, effects], axis=-1)
 
-    @property
-    def rows_of_effect(self):
-        """Return how many rows share each run effect [trajectory]."""
-        form, rows = self.form, int(self.data[0])
-        return self.data[_start(form) + len(form.columns) * rows :]
+    def _conditional_effects(self, latents):
+        runs = dict(zip(self.form.columns, self._columns, strict=True))
+        index = runs[TRAJECTORY_INDEX].astype(int)
+        member = (index[:, None] == np.arange(index.max() + 1)).astype(float)
+        each = {name: np.asarray(latents[name])[..., None] for name in self.form.latents}
+        scales = {"tau": each[RUN_EFFECT], "sigma": _sigma(each, np.exp)}
+        residual = bounded_residual(_residual(self.form, each, runs), **scales)
+        return conditional_effects(member.sum(axis=0), residual @ member, **scales)
 
-    def _widths(self, latents):
-        return effect_width(
-            self.rows_of_effect,
-            tau=np.asarray(latents[RUN_EFFECT])[..., None],
-            sigma=np.asarray(_sigma(latents, np.exp))[..., None],
-        )
+    @property
+    def _columns(self):
+        rows, start, n = int(self.data[0]), _start(self.form), len(self.form.columns)
+        return self.data[start : start + n * rows].reshape(n, rows)
 
     @property
     def _centre(self):
@@ -161,8 +165,8 @@ def log_density(data, hypothesis):
     runs = {name: np.log(data[name]) if name in _LOGS else data[name] for name in form.columns}
     priors = [prior.parameters for prior in hypothesis.priors.values()]
     head = [len(data["N"]), runs["N"].mean(), runs["D"].mean()]
-    counts = [_rows_of_effect(data)] if form.has_run_effect else []
-    packed = np.concatenate([head, *priors, *runs.values(), *counts]).astype(float)
+    rows_of_effect = _rows_of_effect(data) if form.has_run_effect else []
+    packed = np.concatenate([head, *priors, *runs.values(), rows_of_effect]).astype(float)
     packed.flags.writeable = False
     return LogDensity(form=form, data=packed)
 
@@ -219,12 +223,6 @@ def _callable(form):
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
 
 
-def _rows_of_effect(data):
-    """Return how many rows share each effect; the rows without one are not among them."""
-    index = data[TRAJECTORY_INDEX]
-    return np.bincount(index[index >= 0])
-
-
 def _start(form):
     """Return where the run data begin in the packed data."""
     return _HEAD + sum(len(PARAMETERS[dist]) for dist in form.dists)
@@ -232,6 +230,19 @@ def _start(form):
 
 def _sigma(latents, exp):
     return latents["sigma"] if "sigma" in latents else exp(latents["log_sigma"])
+
+
+def _rows_of_effect(data):
+    """Return how many rows share each run effect [trajectory]."""
+    index = data[TRAJECTORY_INDEX]
+    return np.bincount(index[index >= 0])
+
+
+def _residual(form, latents, runs, **elementary):
+    """Return the log losses less the law's; latents broadcast against the form's columns."""
+    share = runs.get(WARMUP_SHARE)
+    known = log_law(form.law, latents, runs["N"], runs["D"], warmup_share=share, **elementary)
+    return runs["observed_log_loss"] - known  # N and D are packed as logarithms
 
 
 def _compiled_graph(form):
@@ -255,8 +266,8 @@ def _compiled_graph(form):
     values = [model.rvs_to_values[model[name]] for name in form.latents]
     swaps = dict(zip(values, z, strict=True)) | _data_swaps(model, form, priors, runs, joint)
     if form.has_run_effect:
-        width = _effect_width(form, z, rows_of_effect)
-        swaps[model.rvs_to_values[model["run_effect"]]] = point[n:] / width
+        mean, width = _conditional_effects(form, z, runs, rows_of_effect)
+        swaps[model.rvs_to_values[model["run_effect"]]] = mean + point[n:] / width
         swaps[model.dim_lengths["trajectory"]] = rows_of_effect.shape[0]
         joint = joint - pt.log(width).sum()
     [value] = clone_replace([joint], swaps)
@@ -269,11 +280,20 @@ def _compiled_graph(form):
     return function.vm.jit_fn
 
 
-def _effect_width(form, z, rows):
-    """Return the width of run effects, of the coordinates of tau and of sigma or its log."""
+def _conditional_effects(form, z, runs, rows):
+    """Return mean and width of the run effects, of the coordinates of all other variables."""
+    inverse = {"real": lambda x: x, "positive": pt.exp, "unit": pt.sigmoid}
     named = zip(form.latents, form.dists, z, strict=True)
-    latents = {name: pt.exp(x) if support_of(dist) == "positive" else x for name, dist, x in named}
-    return effect_width(rows, tau=latents[RUN_EFFECT], sigma=_sigma(latents, pt.exp))
+    latents = {name: inverse[support_of(dist)](x) for name, dist, x in named}
+    columns = {name: runs[position] for position, name in enumerate(form.columns)}
+    index = columns[TRAJECTORY_INDEX].astype("int64")
+    residual = _residual(form, latents, columns, exp=pt.exp, log=pt.log, log1p=pt.log1p)
+    scales = {"tau": latents[RUN_EFFECT], "sigma": _sigma(latents, pt.exp)}
+    # rows without an effect, of index -1, add to a last place that is left away
+    places = pt.zeros(rows.shape[0] + 1)
+    residual = bounded_residual(residual, **scales)
+    by_trajectory = pt.inc_subtensor(places[index], residual)[:-1]
+    return conditional_effects(rows, by_trajectory, **scales)
 
 
 def _data_swaps(model, form, priors, runs, value):

@@ -114,21 +114,35 @@ def from_latents(law, latents, *, centre_N, centre_D):
     return [log_loss, *offset, size_odds, *slopes, *rest]
 
 
-def effect_width(rows, *, tau, sigma):
-    """Return what a standardised run effect is multiplied by in the sampling coordinates.
+def bounded_residual(residual, *, tau, sigma):
+    """Return a residual as it is where it is small, and less and less of it where it is not.
 
-    Its posterior sd is about 1 / sqrt(1 + rows tau^2 / sigma^2), from nearly the prior's where tau
-    is small to nearly the data's where it is large: a funnel. Multiplied by the inverse it is about
-    1 at every tau. The change is known, so that its Jacobian is -sum(log(width)).
+    So that a row far from the rest, which heavy-tailed noise allows, does not move the mean of its
+    run's effect. At most 3 sqrt(sigma^2 + tau^2), reached at twice that.
+    """
+    return residual / (1 + residual**2 / (36 * (sigma**2 + tau**2)))
+
+
+def conditional_effects(rows, residual, *, tau, sigma):
+    """Return mean and width (1 / sd) of each standardised run effect, all else being known.
+
+    As they are for b_j ~ Normal(0, 1) and log losses ~ Normal(law + tau b_j, sigma). The data fix
+    law + tau b_j, so that effects and law are tied to one another, the closer the larger tau is:
+    a thin sheet and a funnel. In the coordinates (b_j - mean) width the effects are nearly standard
+    normal whatever law and tau are. The noise need not be normal for that: any mean and width that
+    depend on the other variables alone make a change of variables of Jacobian prod(1 / width).
 
     Parameters
     ----------
     rows : array
-        Rows that share the effect [trajectory].
+        Rows that share the effect [..., trajectory].
+    residual : array
+        Sum of their log losses less the law's, each bounded [..., trajectory].
     tau, sigma : float or array
-        Scales of run effect and noise on log loss, > 0.
+        Scales of run effects and noise on log loss, > 0.
     """
-    return (1 + rows * (tau / sigma) ** 2) ** 0.5
+    width = (1 + rows * (tau / sigma) ** 2) ** 0.5
+    return residual * tau / (sigma * width) ** 2, width
 
 
 def _anchored(given, q):

@@ -35,7 +35,7 @@ def fit(
     chains=4,
     cores=None,
     random_seed=1,
-    target_accept=0.95,
+    target_accept=None,
     cache=True,
     progressbar=None,
 ):
@@ -55,8 +55,9 @@ def fit(
         Chains run at once; the result does not depend on it.
     random_seed : int
         Same seed, same result.
-    target_accept : float
-        Of the first attempt; a fit that fails the gate is drawn again with 0.99.
+    target_accept : float, optional
+        Of the first attempt; by default 0.95, and 0.9 with run effects, whose many dimensions are
+        nearly normal. A fit that fails the gate is drawn again with 0.99.
     cache : bool
         Whether to take the result from, and put it into, the cache on disk.
     progressbar : bool, optional
@@ -81,6 +82,9 @@ def fit(
         When the posterior fails the gate after the last attempt; `attrs["converged"]` is then 0.
     """
     study, hypothesis = load_study(study), load_hypothesis(hypothesis)
+    if target_accept is None:
+        has_run_effect = RUN_EFFECT in hypothesis.priors and study.shared_trajectories
+        target_accept = 0.9 if has_run_effect else 0.95
     settings = _settings(draws, tune, chains, cores, random_seed, target_accept)
     reference = _reference(hypothesis)
     key = _key(study, hypothesis, reference, settings)

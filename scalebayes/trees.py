@@ -34,6 +34,8 @@ DECIDED = 0.95
 MAX_STORED_LOG_LIKELIHOOD = 4e7
 """Values of a stored log likelihood; above, it is left out and the fit says so."""
 
+_FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is said to be far out
+
 UNITS = {"E": "nats", "A": "nats", "B": "nats", "sigma": "1", "omega": "1", "a": "1"}
 _PACKAGES = ("scalebayes", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
@@ -300,7 +302,18 @@ def _run_effect(study, data):
     return f"{said}; not separable from the N curve, its size is set by its prior"
 
 
+def _swallowed(tree):
+    """Return in words that run effects are larger than their prior has them; "" otherwise."""
+    if RUN_EFFECT not in tree["posterior"]:
+        return ""
+    size = float(tree["posterior"][RUN_EFFECT].median())
+    if size < float(tree["prior"][RUN_EFFECT].quantile(_FAR_OUT)):
+        return ""
+    return f"; at {size:.1%} of the loss it is far above its prior: it takes up what the law misses"
+
+
 def _with_verdict(tree, evidence, problems):
+    tree.attrs["run_effect"] += _swallowed(tree)
     tree.attrs |= {
         "log_evidence": evidence.log_evidence,
         "log_evidence_se": evidence.se,

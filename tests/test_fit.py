@@ -408,6 +408,15 @@ def test_how_checkpoints_of_one_run_were_treated_is_said():
     assert quiet(user_study(), cache=False).attrs["run_effect"] == ""
 
 
+def test_a_run_effect_far_above_its_prior_is_said():
+    """Each trajectory has an offset of 10%, which the law of N cannot take up."""
+    study = user_study(columns={"trajectory": [f"t{i % 5}" for i in range(25)]})
+    offset = np.tile([0.1, -0.1, 0.1, -0.1, 0.1], 5)
+    moved = study.table.assign(loss=study.table["loss"] * np.exp(offset))
+    fit = quiet(dataclasses.replace(study, table=moved), cache=False)
+    assert "of the loss it is far above its prior" in fit.attrs["run_effect"]
+
+
 def test_reference_priors_have_no_run_effect_where_the_hypothesis_has_none():
     independent = without_run_effect(load_hypothesis("latent-counting"))
     assert "tau" not in _reference(independent).priors
