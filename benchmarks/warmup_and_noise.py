@@ -24,10 +24,10 @@ COLUMNS = (
     *("kappa", "eta", "a: plain", "a: warm-up", "a: ratio noise", "says"),
 )
 LEGEND = f"""\
-Log evidence in nats, with its standard error; positive differences speak against the plain law.
-One is said to win from {SUBSTANTIAL:g} nats on (20 to 1). kappa, eta and the exponent a in the law's
-own counting: median and 90% interval. kappa's prior is Beta(2, 2), 0.14 to 0.86; eta's is
-HalfNormal(0.25), 0.016 to 0.49. Rows of one training run share a run effect under all three."""
+Log evidence in nats, with its standard error; positive differences speak against the plain law. A
+hypothesis wins from {SUBSTANTIAL:g} nats on (20 to 1). kappa, eta and the exponent a in the
+law's own count: median and 90% interval. The prior of kappa is Beta(2, 2), 0.14 to 0.86; that of
+eta HalfNormal(0.25), 0.016 to 0.49. Rows of one training run share a run effect under all three."""
 
 
 def main():
@@ -37,12 +37,13 @@ def main():
     parser.add_argument("--studies", nargs="*", help="some of the studies only")
     options = parser.parse_args()
     studies = chosen_studies(options.studies, options.window)
-    rows = []
+    fits = {}
     for label, study in studies.items():
         print(label, file=sys.stderr)
-        rows.append(row(label, study))
+        fits[label] = fits_of(study)
+    rows = [row(label, every) for label, every in fits.items()]
     text = "\n".join([line(COLUMNS), line(["---"] * len(COLUMNS)), *map(line, rows)])
-    text = f"{text}\n\n{LEGEND}"
+    text = f"{text}\n\n{LEGEND}\n\n{summary(fits.values())}"
     print(text)
     if options.out:
         extra = "" if options.window == "default" else f" --window {options.window}"
@@ -59,15 +60,20 @@ def chosen_studies(names, window):
     return {label: one for label, one in studies.items() if not names or label in names}
 
 
-def row(label, study):
-    """Return the cells of one study."""
-    fits = {PLAIN: sb.fit(study, PLAIN), RATIO: sb.fit(study, RATIO)}
+def fits_of(study):
+    """Return hypothesis -> fit; without the warm-up law where the warm-up is not known."""
+    fits = {name: sb.fit(study, name) for name in (PLAIN, RATIO)}
     if study.runs["warmup_tokens"].notna().all():
         fits[WARMUP] = sb.fit(study, WARMUP)
+    return fits
+
+
+def row(label, fits):
+    """Return the cells of one study."""
     plain = fits[PLAIN].attrs
     return [
         label,
-        str(study.n_used),
+        str(plain["n_used"]),
         f"{plain['log_evidence']:.2f} ± {plain['log_evidence_se']:.2f}",
         *(difference(fits.get(name), plain) for name in (WARMUP, RATIO)),
         interval(fits.get(WARMUP), "kappa"),
@@ -75,6 +81,23 @@ def row(label, study):
         *(interval(fits.get(name), "a") for name in (PLAIN, WARMUP, RATIO)),
         verdict(fits),
     ]
+
+
+def summary(every):
+    """Return how often each of the two beats the plain law, and the plain law both."""
+    gains = [{name: gain(fits, name) for name in (WARMUP, RATIO) if name in fits} for fits in every]
+    sentences = []
+    for name, words in ((WARMUP, "The warm-up law"), (RATIO, "Noise by tokens per parameter")):
+        found = [one[name] for one in gains if name in one]
+        won = sum(found >= SUBSTANTIAL for found in found)
+        lost = sum(found <= -SUBSTANTIAL for found in found)
+        sentences.append(f"{words} beats the plain law in {won} of {len(found)}, loses in {lost}.")
+    both = sum(max(one.values()) <= -SUBSTANTIAL for one in gains)
+    return " ".join([*sentences, f"The plain law beats both in {both} of {len(gains)}."])
+
+
+def gain(fits, name):
+    return fits[name].attrs["log_evidence"] - fits[PLAIN].attrs["log_evidence"]
 
 
 def difference(fit, plain):
