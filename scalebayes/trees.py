@@ -36,7 +36,8 @@ MAX_STORED_LOG_LIKELIHOOD = 4e7
 
 _FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is said to be far out
 
-UNITS = {"E": "nats", "A": "nats", "B": "nats", "sigma": "1", "omega": "1", "a": "1"}
+UNITS = {"E": "nats", "A": "nats", "B": "nats"}
+UNITS |= dict.fromkeys(("sigma", "omega", "a", "kappa", "eta", "tau"), "1")
 _PACKAGES = ("scalebayes", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
