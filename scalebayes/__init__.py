@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scalebayes.fit import fit
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.optimum import optimal
+    from scalebayes.population import pool
     from scalebayes.predict import predict
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
     from scalebayes.reconcile import reconcile
@@ -62,6 +63,7 @@ _HOME = {
     "load_hypothesis": "hypotheses",
     "load_study": "studies",
     "optimal": "optimum",
+    "pool": "population",
     "predict": "predict",
     "published_estimates": "published",
     "published_optima": "published",
@@ -96,6 +98,7 @@ __all__ = [
     "load_hypothesis",
     "load_study",
     "optimal",
+    "pool",
     "predict",
     "published_estimates",
     "published_optima",

@@ -6,21 +6,32 @@ form serves every study and every prior of the same kind.
 """
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 
 from scalebayes import laws
 from scalebayes.counting import count_parameters
 from scalebayes.errors import StudyError
-from scalebayes.hypotheses import LATENT, load_hypothesis
+from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
 from scalebayes.likelihoods import observe
+from scalebayes.noise import sigma_of_run
 from scalebayes.studies import load_study
 
 OMEGA_GRID = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 """Values of omega that `counting` chooses among in a plain model."""
 
 RUN_DATA = ("N", "D", "observed_log_loss", "relative_loss_se")
-"""Names of the data of a model whose counting is fixed, one value per run."""
+"""Names of the data of every model whose counting is fixed, one value per run."""
+
+WARMUP_SHARE = "warmup_share"
+"""Part of a run's tokens seen during warm-up, min(W, D) / D: data of the law "warmup"."""
+
+_NATURAL = ("kappa", "eta", "tau")  # free variables that are natural quantities
+
+TRAJECTORY_INDEX = "trajectory_index"
+"""Which run effect a row has, as a position among the shared trajectories; -1 for a row that shares
+its trajectory with no other."""
 
 
 def build(study, hypothesis="hoffmann-total"):
@@ -42,6 +53,9 @@ def build(study, hypothesis="hoffmann-total"):
     pm.Model
         Free variables are the keys of the hypothesis' priors; E, A, B, alpha, beta, a, sigma (and
         nu, omega) are Deterministics in nats, parameters and tokens; `log_loss` [run] is observed.
+        Where rows share a trajectory and the hypothesis has a prior of `tau`, `run_effect`
+        [trajectory] ~ Normal(0, 1) besides: the log loss of such a row is moved by
+        tau run_effect. Otherwise there is no `tau`.
 
     Raises
     ------
@@ -55,6 +69,8 @@ def build(study, hypothesis="hoffmann-total"):
     study, hypothesis = load_study(study), load_hypothesis(hypothesis)
     data = run_data(study, hypothesis)
     coords = {"run": study.runs["run"].to_numpy(dtype=str)}
+    if TRAJECTORY_INDEX in data:
+        coords["trajectory"] = list(study.shared_trajectories)
     if hypothesis.counting == LATENT:
         grid = np.unique([*OMEGA_GRID, *_grid_ends(hypothesis.omega)])
         coords["counting_choice"] = [f"omega={omega:g}" for omega in grid]
@@ -76,7 +92,13 @@ def run_data(study, hypothesis, *, omega=None):
     -------
     dict of ndarray
         D (tokens), observed_log_loss (log nats), relative_loss_se, and N (parameters) or, where the
-        counting stays latent, body and head; one value per used run.
+        counting stays latent, body and head; one value per used run. `WARMUP_SHARE` for the law
+        that needs it; `TRAJECTORY_INDEX` where there is a `tau` and rows share a trajectory.
+
+    Raises
+    ------
+    StudyError
+        When the law needs the tokens of warm-up and some used row has none stated.
     """
     runs = study.runs
     counting = hypothesis.counting if omega is None else omega
@@ -94,7 +116,44 @@ def run_data(study, hypothesis, *, omega=None):
         "D": runs["D"].to_numpy(dtype=float),
         "observed_log_loss": np.log(loss),
         "relative_loss_se": _relative_loss_se(runs, loss),
+        **({WARMUP_SHARE: _warmup_share(study)} if hypothesis.law == "warmup" else {}),
+        **(_trajectory_index(study) if RUN_EFFECT in hypothesis.priors else {}),
     }
+
+
+def applied(hypothesis, data):
+    """Return a hypothesis as far as data have a use for it: `tau` only with shared trajectories.
+
+    Parameters
+    ----------
+    hypothesis : Hypothesis
+    data : mapping
+        From `run_data`.
+    """
+    return hypothesis if TRAJECTORY_INDEX in data else without_run_effect(hypothesis)
+
+
+def run_shift(tau, run_effect, index, *, concatenate=np.concatenate):
+    """Return what run effects add to the log loss of each row: tau b_j, 0 without a run effect.
+
+    Parameters
+    ----------
+    tau : float or array
+        Scale of the run effects on log loss, > 0; broadcasts against rows.
+    run_effect : array
+        Standardised effects [..., trajectory].
+    index : array of int
+        As `TRAJECTORY_INDEX` says, [run].
+    concatenate : callable
+        Joins arrays along an axis; PyTensor's inside a PyMC model.
+
+    Returns
+    -------
+    array
+        Shifts of log loss [..., run].
+    """
+    none = run_effect[..., :1] * 0.0  # the last place, that of index -1
+    return tau * concatenate([run_effect, none], axis=-1)[..., index]
 
 
 def model_of(data, hypothesis, *, coords, omega_grid=None):
@@ -110,6 +169,7 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
     omega_grid : array, optional
         Values of omega; needed when the counting is latent.
     """
+    hypothesis = applied(hypothesis, data)
     with pm.Model(coords=coords) as model:
         given = {name: pm.Data(name, values, dims="run") for name, values in data.items()}
         named = zip(latent_names(hypothesis), hypothesis.priors.values(), strict=True)
@@ -123,10 +183,26 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
         if omega_grid is not None:
             omega = _latent_omega(hypothesis.omega, omega_grid)
             given["N"] = given["body"] + omega * given["head"]
+        log_N, log_D = pt.log(given["N"]), pt.log(given["D"])
+        log_N.name, log_D.name = "log_N", "log_D"  # `compiled` computes these once
+        mu = log_law(
+            hypothesis.law,
+            latents,
+            log_N,
+            log_D,
+            warmup_share=given.get(WARMUP_SHARE),
+            exp=pt.exp,
+            log=pt.log,
+            log1p=pt.log1p,
+        )
+        if RUN_EFFECT in latents:
+            mu = mu + _run_shift(latents[RUN_EFFECT], given[TRAJECTORY_INDEX])
         observe(
             hypothesis.likelihood,
-            mu=_log_law(given, latents, hypothesis.law),
-            sigma=known["sigma"],
+            mu=mu,
+            sigma=sigma_of_run(
+                known["sigma"], known.get("eta"), log_N=log_N, log_D=log_D, exp=pt.exp
+            ),
             nu=known.get("nu"),
             relative_loss_se=given["relative_loss_se"],
             observed=given["observed_log_loss"],
@@ -134,13 +210,39 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
     return model
 
 
+def log_law(
+    law, latents, log_N, log_D, *, warmup_share=None, exp=np.exp, log=np.log, log1p=np.log1p
+):
+    """Return the log of the law's loss at each run, from the law's latents.
+
+    Parameters
+    ----------
+    law : str
+        One of `laws.LAWS`.
+    latents : mapping
+        Its latents (`laws.LATENTS`); they broadcast against the runs.
+    log_N, log_D : array
+        Natural logarithms of parameters, as the law counts them, and tokens [run].
+    warmup_share : array, optional
+        As `WARMUP_SHARE` says; for the law "warmup".
+    exp, log, log1p : callable
+        Elementary functions; PyTensor's inside a PyMC model.
+    """
+    if law == "warmup":
+        log_D = log_D + log1p(-latents["kappa"] * warmup_share)
+    terms = laws.anchored_terms(law, latents, exp=exp, log=log, log1p=log1p)
+    if "q" in terms or "log_E" not in terms:
+        return laws.log_nested(log_N, log_D, **terms, exp=exp, log1p=log1p)
+    return laws.log_chinchilla(log_N, log_D, **terms, exp=exp, log1p=log1p)
+
+
 def natural_quantities(latents, *, law="chinchilla", exp=np.exp, log=np.log, log1p=np.log1p):
-    """Return E, A, B, alpha, beta, a, sigma, and q and nu where there are any, of the latents.
+    """Return E, A, B, alpha, beta, a, sigma, and q, nu, kappa, eta, tau where there are any.
 
     Parameters
     ----------
     latents : mapping
-        The latents of the law (`laws.LATENTS`), sigma or log_sigma, and nu_minus_one.
+        The latents of the law (`laws.LATENTS`), sigma or log_sigma, nu_minus_one, eta, tau.
     law : str
         One of `laws.LAWS`.
     exp, log, log1p : callable
@@ -162,7 +264,7 @@ def natural_quantities(latents, *, law="chinchilla", exp=np.exp, log=np.log, log
     known["sigma"] = latents["sigma"] if "sigma" in latents else exp(latents["log_sigma"])
     if "nu_minus_one" in latents:
         known["nu"] = 1 + latents["nu_minus_one"]
-    return known
+    return known | {name: latents[name] for name in _NATURAL if name in latents}
 
 
 def latent_names(hypothesis):
@@ -186,14 +288,9 @@ def _latent_omega(prior, omega_grid):
     return pm.Deterministic("omega", pt.as_tensor(np.asarray(omega_grid))[choice])
 
 
-def _log_law(given, latents, law):
-    log_N, log_D = pt.log(given["N"]), pt.log(given["D"])
-    log_N.name, log_D.name = "log_N", "log_D"  # `compiled` computes these once, not per gradient
-    elementary = {"exp": pt.exp, "log1p": pt.log1p}
-    terms = laws.anchored_terms(law, latents, log=pt.log, **elementary)
-    if "q" in terms or "log_E" not in terms:
-        return laws.log_nested(log_N, log_D, **terms, **elementary)
-    return laws.log_chinchilla(log_N, log_D, **terms, **elementary)
+def _run_shift(tau, index):
+    run_effect = pm.Normal("run_effect", 0.0, 1.0, dims="trajectory")
+    return run_shift(tau, run_effect, index, concatenate=pt.concatenate)
 
 
 def _relative_loss_se(runs, loss):
@@ -204,6 +301,26 @@ def _relative_loss_se(runs, loss):
         msg = f"loss_se must not be negative, found {given.min():g}."
         raise StudyError(msg)
     return np.where(np.isnan(given), 0.0, given) / loss
+
+
+def _warmup_share(study):
+    runs = study.runs
+    known = runs.get("warmup_tokens", pd.Series(np.nan, index=runs.index)).astype(float)
+    if known.isna().any():
+        msg = (
+            f"{study.name}: the law 'warmup' needs the tokens of each run's warm-up; "
+            f"{int(known.isna().sum())} of {len(runs)} used rows have no warmup_tokens. Give the "
+            'column (0 for a run without warm-up), for example columns={"warmup_tokens": "warmup"}.'
+        )
+        raise StudyError(msg)
+    return (np.minimum(known, runs["D"]) / runs["D"]).to_numpy(dtype=float)
+
+
+def _trajectory_index(study):
+    ids = study.shared_trajectories
+    if not ids:
+        return {}
+    return {TRAJECTORY_INDEX: pd.Index(ids).get_indexer(study.runs["trajectory"])}
 
 
 def _grid_ends(prior):

@@ -17,9 +17,17 @@ import pytensor.tensor as pt
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 
-from scalebayes.build import RUN_DATA, latent_names, model_of
-from scalebayes.coordinates import from_latents, to_latents
-from scalebayes.hypotheses import Hypothesis
+from scalebayes.build import (
+    RUN_DATA,
+    TRAJECTORY_INDEX,
+    WARMUP_SHARE,
+    applied,
+    latent_names,
+    log_law,
+    model_of,
+)
+from scalebayes.coordinates import bounded_residual, conditional_effects, from_latents, to_latents
+from scalebayes.hypotheses import RUN_EFFECT, Hypothesis
 from scalebayes.laws import LATENTS
 from scalebayes.priors import PARAMETERS, Prior, constrained, support_of, unconstrained
 
@@ -38,6 +46,17 @@ class ModelForm:
     likelihood: str
     latents: tuple[str, ...]
     dists: tuple[str, ...]
+
+    @property
+    def has_run_effect(self):
+        """Return whether standardised run effects follow the latents in a point."""
+        return RUN_EFFECT in self.latents
+
+    @property
+    def columns(self):
+        """Return the names of the run data that the form reads."""
+        warmup = (WARMUP_SHARE,) if self.law == "warmup" else ()
+        return (*RUN_DATA, *warmup, *(TRAJECTORY_INDEX,) * self.has_run_effect)
 
     @property
     def n_law(self):
@@ -84,20 +103,52 @@ class LogDensity:
         return np.array([self.value_and_gradient(point)[0] for point in points])
 
     def constrain(self, unconstrained):
-        """Return a dict of latents [...] from unconstrained values [..., coordinate]."""
+        """Return a dict of latents [...] from unconstrained values [..., coordinate].
+
+        With it `run_effect` [..., trajectory] where the form has one.
+        """
         z = list(np.moveaxis(np.asarray(unconstrained, dtype=float), -1, 0))
         n = self.form.n_law
         z[:n] = to_latents(self.form.law, z[:n], **self._centre)
-        kinds = zip(self.form.latents, self.form.dists, z, strict=True)
-        return {name: constrained(support_of(dist), x) for name, dist, x in kinds}
+        named = list(zip(self.form.latents, self.form.dists, strict=True))
+        scalars, effects = z[: len(named)], z[len(named) :]
+        kinds = zip(named, scalars, strict=True)
+        latents = {name: constrained(support_of(dist), x) for (name, dist), x in kinds}
+        if self.form.has_run_effect:
+            mean, width = self._conditional_effects(latents)
+            latents["run_effect"] = mean + np.stack(effects, axis=-1) / width
+        return latents
 
     def unconstrain(self, latents):
-        """Return unconstrained values [..., coordinate] from a dict of latents [...]."""
+        """Return unconstrained values [..., coordinate] from a dict of latents [...].
+
+        Latents that the form does not have are passed over. Run effects that are not given are what
+        the others make likely (`coordinates.conditional_effects`).
+        """
         kinds = zip(self.form.latents, self.form.dists, strict=True)
         z = [unconstrained(support_of(dist), latents[name]) for name, dist in kinds]
         n = self.form.n_law
         z[:n] = from_latents(self.form.law, z[:n], **self._centre)
-        return np.stack(z, axis=-1)
+        scalars = np.stack(z, axis=-1)
+        if not self.form.has_run_effect:
+            return scalars
+        mean, width = self._conditional_effects(latents)
+        effects = (latents.get("run_effect", mean) - mean) * width
+        return np.concatenate([scalars, effects], axis=-1)
+
+    def _conditional_effects(self, latents):
+        runs = dict(zip(self.form.columns, self._columns, strict=True))
+        index = runs[TRAJECTORY_INDEX].astype(int)
+        member = (index[:, None] == np.arange(index.max() + 1)).astype(float)
+        each = {name: np.asarray(latents[name])[..., None] for name in self.form.latents}
+        scales = {"tau": each[RUN_EFFECT], "sigma": _sigma(each, np.exp)}
+        residual = bounded_residual(_residual(self.form, each, runs), **scales)
+        return conditional_effects(member.sum(axis=0), residual @ member, **scales)
+
+    @property
+    def _columns(self):
+        rows, start, n = int(self.data[0]), _start(self.form), len(self.form.columns)
+        return self.data[start : start + n * rows].reshape(n, rows)
 
     @property
     def _centre(self):
@@ -113,13 +164,15 @@ def log_density(data, hypothesis):
         From `build.run_data`: N, D, observed_log_loss, relative_loss_se, one value per run.
     hypothesis : Hypothesis
     """
-    runs = {name: np.log(data[name]) if name in _LOGS else data[name] for name in RUN_DATA}
-    priors = [prior.parameters for prior in hypothesis.priors.values()]
-    head = [len(data["N"]), runs["N"].mean(), runs["D"].mean()]
-    packed = np.concatenate([head, *priors, *runs.values()]).astype(float)
-    packed.flags.writeable = False
+    hypothesis = applied(hypothesis, data)
     dists = tuple(prior.dist for prior in hypothesis.priors.values())
     form = ModelForm(hypothesis.law, hypothesis.likelihood, latent_names(hypothesis), dists)
+    runs = {name: np.log(data[name]) if name in _LOGS else data[name] for name in form.columns}
+    priors = [prior.parameters for prior in hypothesis.priors.values()]
+    head = [len(data["N"]), runs["N"].mean(), runs["D"].mean()]
+    rows_of_effect = _rows_of_effect(data) if form.has_run_effect else []
+    packed = np.concatenate([head, *priors, *runs.values(), rows_of_effect]).astype(float)
+    packed.flags.writeable = False
     return LogDensity(form=form, data=packed)
 
 
@@ -137,29 +190,27 @@ def compiled_log_density(form):
         Writes value and gradient, and returns 0; another code when either is not finite.
     """
     graph = _compiled_graph(form)
-    n_latents = len(form.latents)
-    start = _HEAD + sum(len(PARAMETERS[dist]) for dist in form.dists)
-    n_columns = len(RUN_DATA)
+    n_latents, n_columns, start = len(form.latents), len(form.columns), _start(form)
+    has_run_effect = form.has_run_effect
 
     def callback(n, point_, gradient_, value_, data_):
-        if n != n_latents:
+        if n < n_latents or (n > n_latents and not has_run_effect):
             return -1
         try:
             rows = int(numba.carray(data_, (1,))[0])
-            data = numba.carray(data_, (start + n_columns * rows,))
+            end = start + n_columns * rows
+            data = numba.carray(data_, (end + n - n_latents,))
             value, gradient = graph(
-                numba.carray(point_, (n_latents,)),
+                numba.carray(point_, (n,)),
                 data[1:_HEAD],
                 data[_HEAD:start],
-                data[start : start + rows],
-                data[start + rows : start + 2 * rows],
-                data[start + 2 * rows : start + 3 * rows],
-                data[start + 3 * rows : start + 4 * rows],
+                data[start:end].reshape((n_columns, rows)),
+                data[end:],
             )
-            out, total = numba.carray(gradient_, (n_latents,)), numba.carray(value_, (1,))
+            out, total = numba.carray(gradient_, (n,)), numba.carray(value_, (1,))
             total[0] = value.item()
             finite = np.isfinite(total[0])
-            for i in range(n_latents):
+            for i in range(n):
                 out[i] = gradient[i]
                 finite = finite and np.isfinite(gradient[i])
             return 0 if finite else _NON_FINITE
@@ -177,14 +228,37 @@ def _callable(form):
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
 
 
+def _start(form):
+    """Return where the run data begin in the packed data."""
+    return _HEAD + sum(len(PARAMETERS[dist]) for dist in form.dists)
+
+
+def _sigma(latents, exp):
+    return latents["sigma"] if "sigma" in latents else exp(latents["log_sigma"])
+
+
+def _rows_of_effect(data):
+    """Return how many rows share each run effect [trajectory]."""
+    index = data[TRAJECTORY_INDEX]
+    return np.bincount(index[index >= 0])
+
+
+def _residual(form, latents, runs, **elementary):
+    """Return the log losses less the law's; latents broadcast against the form's columns."""
+    share = runs.get(WARMUP_SHARE)
+    known = log_law(form.law, latents, runs["N"], runs["D"], warmup_share=share, **elementary)
+    return runs["observed_log_loss"] - known  # N and D are packed as logarithms
+
+
 def _compiled_graph(form):
-    """Return the numba function (point, centre, priors, four run columns) -> value, gradient."""
+    """Return the numba function (point, centre, priors, runs, effect rows) -> value, gradient."""
     model = _placeholder_model(form)
-    values = [model.rvs_to_values[variable] for variable in model.free_RVs]
-    point, centre = pt.vector("point", shape=(len(values),)), pt.vector("centre", shape=(2,))
-    priors = pt.vector("priors", shape=(sum(len(PARAMETERS[dist]) for dist in form.dists),))
-    runs = [pt.vector(_LOGS.get(name, name)) for name in RUN_DATA]
-    z = [point[position] for position in range(len(values))]
+    n = len(form.latents)
+    point, centre = pt.vector("point"), pt.vector("centre", shape=(2,))
+    priors = pt.vector("priors", shape=(_start(form) - _HEAD,))
+    runs = pt.matrix("runs", shape=(len(form.columns), None))
+    rows_of_effect = pt.vector("rows_of_effect")
+    z = [point[position] for position in range(n)]
     z[: form.n_law] = to_latents(
         form.law,
         z[: form.n_law],
@@ -194,9 +268,15 @@ def _compiled_graph(form):
         log1p=pt.log1p,
     )
     joint = model.logp()
+    values = [model.rvs_to_values[model[name]] for name in form.latents]
     swaps = dict(zip(values, z, strict=True)) | _data_swaps(model, form, priors, runs, joint)
+    if form.has_run_effect:
+        mean, width = _conditional_effects(form, z, runs, rows_of_effect)
+        swaps[model.rvs_to_values[model["run_effect"]]] = mean + point[n:] / width
+        swaps[model.dim_lengths["trajectory"]] = rows_of_effect.shape[0]
+        joint = joint - pt.log(width).sum()
     [value] = clone_replace([joint], swaps)
-    inputs = [point, centre, priors, *runs]
+    inputs = [point, centre, priors, runs, rows_of_effect]
     outputs = [value, pt.grad(value, point)]
     function = pytensor.function(inputs, outputs, mode="NUMBA", on_unused_input="ignore")
     if function.get_shared():  # a new pm.Data that this module does not know would be baked in
@@ -205,17 +285,34 @@ def _compiled_graph(form):
     return function.vm.jit_fn
 
 
+def _conditional_effects(form, z, runs, rows):
+    """Return mean and width of the run effects, of the coordinates of all other variables."""
+    inverse = {"real": lambda x: x, "positive": pt.exp, "unit": pt.sigmoid}
+    named = zip(form.latents, form.dists, z, strict=True)
+    latents = {name: inverse[support_of(dist)](x) for name, dist, x in named}
+    columns = {name: runs[position] for position, name in enumerate(form.columns)}
+    index = columns[TRAJECTORY_INDEX].astype("int64")
+    residual = _residual(form, latents, columns, exp=pt.exp, log=pt.log, log1p=pt.log1p)
+    scales = {"tau": latents[RUN_EFFECT], "sigma": _sigma(latents, pt.exp)}
+    # rows without an effect, of index -1, add to a last place that is left away
+    places = pt.zeros(rows.shape[0] + 1)
+    residual = bounded_residual(residual, **scales)
+    by_trajectory = pt.inc_subtensor(places[index], residual)[:-1]
+    return conditional_effects(rows, by_trajectory, **scales)
+
+
 def _data_swaps(model, form, priors, runs, value):
     """Return model variable -> compiled input, for run data, prior parameters and row count."""
-    swaps = {model.dim_lengths["run"]: runs[0].shape[0]}
+    swaps = {model.dim_lengths["run"]: runs.shape[1]}
     position = 0
     for latent, dist in zip(form.latents, form.dists, strict=True):
         width = len(PARAMETERS[dist])
         swaps[model[f"prior_{latent}"]] = priors[position : position + width]
         position += width
     named = {node.name: node for node in ancestors([value]) if node.name in _LOGS.values()}
-    for name, column in zip(RUN_DATA, runs, strict=True):
-        swaps[named[_LOGS[name]] if name in _LOGS else model[name]] = column
+    for position, name in enumerate(form.columns):
+        known = named[_LOGS[name]] if name in _LOGS else model[name]
+        swaps[known] = runs[position].astype(known.dtype)
     return swaps
 
 
@@ -229,5 +326,7 @@ def _placeholder_model(form):
         likelihood=form.likelihood,
         priors={key: Prior(dist=d, parameters=(1.0,) * len(PARAMETERS[d])) for key, d in kinds},
     )
-    ones = {name: np.ones(2) for name in RUN_DATA}
-    return model_of(ones, hypothesis, coords={"run": ["0", "1"]})
+    data = {name: np.ones(2) for name in form.columns if name != TRAJECTORY_INDEX}
+    if form.has_run_effect:
+        data[TRAJECTORY_INDEX] = np.zeros(2, dtype=int)
+    return model_of(data, hypothesis, coords={"run": ["0", "1"], "trajectory": ["0"]})

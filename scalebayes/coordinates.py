@@ -9,6 +9,7 @@ law), on which a sampler creeps. In the coordinates here that sheet is flat:
     size_odds    logit of the share of N in the bracket, (log term_N - log term_D) / q
     log_slope_N  log of the relative fall of the loss per e-fold of N at the centre
     log_slope_D  the same for D (one slope for both where alpha = beta)
+    logit of q or of kappa, as it is (laws that have one)
 
 The first three are softmax coordinates with determinant 1 (q, where it is not 1, enters twice and
 cancels); the slopes, and the change from centre to anchor, are shears. Densities over either set of
@@ -20,6 +21,8 @@ import math
 import numpy as np
 
 from scalebayes.laws import ANCHOR_D, ANCHOR_N, LATENTS
+
+_AS_THEY_ARE = ("q", "kappa")  # logits that no coordinate replaces; a law has one of them at most
 
 
 def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
@@ -39,7 +42,7 @@ def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
     Returns
     -------
     list
-        In the order of `laws.LATENTS`; shares and q as logits.
+        In the order of `laws.LATENTS`; shares, q and kappa as logits.
     """
     names = LATENTS[law]
 
@@ -72,7 +75,8 @@ def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
         if log_E is not None:
             latents["log_loss_anchor"] = logaddexp(log_E, at_anchor)
             latents["offset_share"] = log_E - at_anchor
-    latents |= {"log_alpha": log_alpha, "log_beta": log_beta, "q": rest[0] if rest else None}
+    latents |= {"log_alpha": log_alpha, "log_beta": log_beta}
+    latents |= {name: rest[0] for name in _AS_THEY_ARE if name in names}
     return [latents[name] for name in names]
 
 
@@ -83,15 +87,15 @@ def from_latents(law, latents, *, centre_N, centre_D):
     ----------
     law : str
     latents : sequence of array
-        In the order of `laws.LATENTS`; shares and q as logits.
+        In the order of `laws.LATENTS`; shares, q and kappa as logits.
     centre_N, centre_D : float
         Mean log N and log D of the runs.
     """
     given = dict(zip(LATENTS[law], latents, strict=True))
     log_alpha = given["log_alpha"]
     log_beta = given.get("log_beta", log_alpha)
-    logit_q = [given["q"]] if "q" in given else []
-    q = _q(law, np.exp(log_beta), logit_q, np.exp)
+    rest = [given[name] for name in _AS_THEY_ARE if name in given]
+    q = _q(law, np.exp(log_beta), rest, np.exp)
     log_E, size, data = _anchored(given, q)
     size = size - np.exp(log_alpha) * (centre_N - math.log(ANCHOR_N))
     data = data - np.exp(log_beta) * (centre_D - math.log(ANCHOR_D))
@@ -107,7 +111,38 @@ def from_latents(law, latents, *, centre_N, centre_D):
         ]
     else:
         slopes = [log_alpha + share]
-    return [log_loss, *offset, size_odds, *slopes, *logit_q]
+    return [log_loss, *offset, size_odds, *slopes, *rest]
+
+
+def bounded_residual(residual, *, tau, sigma):
+    """Return a residual as it is where it is small, and less and less of it where it is not.
+
+    So that a row far from the rest, which heavy-tailed noise allows, does not move the mean of its
+    run's effect. At most 3 sqrt(sigma^2 + tau^2), reached at twice that.
+    """
+    return residual / (1 + residual**2 / (36 * (sigma**2 + tau**2)))
+
+
+def conditional_effects(rows, residual, *, tau, sigma):
+    """Return mean and width (1 / sd) of each standardised run effect, all else being known.
+
+    As they are for b_j ~ Normal(0, 1) and log losses ~ Normal(law + tau b_j, sigma). The data fix
+    law + tau b_j, so that effects and law are tied to one another, the closer the larger tau is:
+    a thin sheet and a funnel. In the coordinates (b_j - mean) width the effects are nearly standard
+    normal whatever law and tau are. The noise need not be normal for that: any mean and width that
+    depend on the other variables alone make a change of variables of Jacobian prod(1 / width).
+
+    Parameters
+    ----------
+    rows : array
+        Rows that share the effect [..., trajectory].
+    residual : array
+        Sum of their log losses less the law's, each bounded [..., trajectory].
+    tau, sigma : float or array
+        Scales of run effects and noise on log loss, > 0.
+    """
+    width = (1 + rows * (tau / sigma) ** 2) ** 0.5
+    return residual * tau / (sigma * width) ** 2, width
 
 
 def _anchored(given, q):
@@ -130,7 +165,7 @@ def _has_offset(names):
     return "log_E" in names or "offset_share" in names
 
 
-def _q(law, beta, logit_q, exp):
+def _q(law, beta, rest, exp):
     if law == "kaplan":
         return beta
-    return 1 / (1 + exp(-logit_q[0])) if logit_q else 1.0
+    return 1 / (1 + exp(-rest[0])) if law == "nested" else 1.0

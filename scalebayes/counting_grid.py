@@ -187,9 +187,9 @@ def weak_references(grid):
 
 def _log_prior(latents, hypothesis):
     keys = {"nu_minus_one": "nu"}
+    scalars = {keys.get(name, name): x for name, x in latents.items() if name != "run_effect"}
     priors = hypothesis.priors
-    terms = [priors[keys.get(name, name)].frozen().logpdf(x) for name, x in latents.items()]
-    return np.sum(terms, axis=0)
+    return np.sum([priors[name].frozen().logpdf(x) for name, x in scalars.items()], axis=0)
 
 
 def _grid_of(cells, prior):

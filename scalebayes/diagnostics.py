@@ -46,8 +46,8 @@ def diagnose(quantities, stats):
     Parameters
     ----------
     quantities : dict of ndarray
-        Free and reported quantities, each [chain, draw]. The arrays are read themselves, so that no
-        filter of an accessor can hide one.
+        Free and reported quantities, each [chain, draw] or [chain, draw, element]. The arrays are
+        read themselves, so that no filter of an accessor can hide one.
     stats : dict of ndarray
         `diverging` and `energy`, each [chain, draw].
 
@@ -59,6 +59,7 @@ def diagnose(quantities, stats):
     ----------
     Vehtari et al. (2021), arXiv:1903.08008 (R-hat, ESS); Betancourt (2016), arXiv:1604.00695.
     """
+    quantities = _one_by_one(quantities)
     names = tuple(quantities)
     draws = np.stack([quantities[name] for name in names])
     axes = {"chain_axis": 1, "draw_axis": 2}
@@ -90,6 +91,17 @@ def diagnose(quantities, stats):
 def effective_draws(draws):
     """Return the effective sample size of the mean of draws [..., chain, draw]."""
     return array_stats.ess(draws, chain_axis=-2, draw_axis=-1, method="mean")
+
+
+def _one_by_one(quantities):
+    """Return quantities [chain, draw], those of a vector named by their position in it."""
+    split = {}
+    for name, values in quantities.items():
+        if values.ndim == 2:
+            split[name] = values
+        else:
+            split |= {f"{name}[{i}]": values[..., i] for i in range(values.shape[-1])}
+    return split
 
 
 def _failing(names, values, label, passes):

@@ -181,7 +181,7 @@ def omega_legend():
 def caveats():
     """Return what holds for all of it, in lines."""
     return [
-        "Each study is read alone; nothing is pooled. Checkpoints of one run are treated as",
-        "independent. The law is taken to hold beyond the data: far from a study's own budgets its",
-        "interval is too narrow.",
+        "Each study is read alone; nothing is pooled. Checkpoints of one run share a run effect,",
+        "whose size the prior sets where every run has an N of its own. The law is taken to hold",
+        "beyond the data: far from a study's own budgets its interval is too narrow.",
     ]

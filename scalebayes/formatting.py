@@ -18,6 +18,9 @@ LAW_UNITS = {
     "beta": "1",
     "a": "1",
     "sigma": "1 (log loss)",
+    "eta": "1",
+    "tau": "1 (log loss)",
+    "kappa": "1",
     "nu": "1",
     "omega": "vocabulary matrices",
 }

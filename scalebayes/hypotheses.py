@@ -3,7 +3,7 @@
 import difflib
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -19,8 +19,16 @@ from scalebayes.priors import Prior, prior_from_table
 LATENT = "latent"
 """The counting of a hypothesis whose omega is unknown."""
 
-LIKELIHOODS = {"student-t": ("sigma", "nu"), "normal": ("sigma",)}
-"""Observation models of the log loss and the latent quantities each one has."""
+LIKELIHOODS = {
+    "student-t": ("sigma", "nu"),
+    "student-t-ratio": ("sigma", "nu", "eta"),
+    "normal": ("sigma",),
+}
+"""Observation models of the log loss and the latent quantities each one has (see `likelihoods`)."""
+
+RUN_EFFECT = "tau"
+"""Scale of the effect that the rows of one trajectory share; its prior may be left out of a file,
+and rows of one trajectory are then taken as independent."""
 
 WINDOWS = ("default",)
 """Which rows of a study are used: "default" is the study's own window."""
@@ -93,7 +101,7 @@ class Hypothesis:
     law, counting, likelihood, window : str
         As in the file. `counting` is "latent", a named counting, or a number omega as text.
     priors : mapping of str to Prior
-        One per latent quantity, in sampling order.
+        One per latent quantity, in sampling order; the last is `tau` where runs have effects.
     omega : OmegaPrior or None
         Prior of omega when the counting is latent.
     reference_priors : str
@@ -118,6 +126,14 @@ class Hypothesis:
     def to_json(self):
         """Return the whole hypothesis as JSON text, as stored with every result."""
         return json.dumps({"name": self.name, **_to_table(self)}, sort_keys=True)
+
+
+def without_run_effect(hypothesis):
+    """Return a hypothesis under which rows of one trajectory are independent."""
+    if RUN_EFFECT not in hypothesis.priors:
+        return hypothesis
+    priors = {name: prior for name, prior in hypothesis.priors.items() if name != RUN_EFFECT}
+    return replace(hypothesis, priors=priors)
 
 
 def load_hypothesis(hypothesis):
@@ -227,11 +243,13 @@ def _read_priors(table, *, law, likelihood, source):
     scale = "sigma" if "sigma" in priors else "log_sigma"
     latents = (*LAW_LATENTS[law], scale, *noise[1:])
     latent_omega = table["counting"] == LATENT
-    allowed = (*LAW_LATENTS[law], "sigma", "log_sigma", *noise[1:]) + ("omega",) * latent_omega
+    scales = ("sigma", "log_sigma")
+    allowed = (*LAW_LATENTS[law], *scales, *noise[1:], RUN_EFFECT) + ("omega",) * latent_omega
     _check_keys(priors, allowed=allowed, required=latents, where=where)
     if "sigma" in priors and "log_sigma" in priors:
         msg = f"{where}: give a prior for sigma or for log_sigma, not both."
         raise HypothesisError(msg)
+    latents += (RUN_EFFECT,) * (RUN_EFFECT in priors)
     checked = {key: _read_prior(key, priors[key], where) for key in latents}
     omega = _read_omega(priors["omega"], where) if "omega" in priors else None
     return checked, omega
@@ -253,7 +271,7 @@ def _read_prior(key, table, where):
 def _support(key):
     if key.startswith("log_"):
         return "real"
-    return "unit" if key.endswith("_share") or key == "q" else "positive"
+    return "unit" if key.endswith("_share") or key in ("q", "kappa") else "positive"
 
 
 def _read_omega(table, where):

@@ -24,14 +24,16 @@ LATENTS = {
     "no-offset": ("log_loss_anchor", "size_share", "log_alpha", "log_beta"),
     "kaplan": ("log_loss_anchor", "size_share", "log_alpha", "log_beta"),
     "nested": ("log_loss_anchor", "offset_share", "size_share", "log_alpha", "log_beta", "q"),
+    "warmup": (*_ADDITIVE, "log_alpha", "log_beta", "kappa"),
 }
 """Latent quantities of each law, in the order of the sampled vector.
 
 All are L = E + [(A N^-alpha)^(1/q) + (B D^-beta)^(1/q)]^q: "chinchilla" has q = 1, "symmetric"
 alpha = beta besides; "offset-share" is the Chinchilla law with priors on the loss at the anchors
 and on its shares; "no-offset" has E = 0 and q = 1; "kaplan" has E = 0 and q = beta; "nested" leaves
-all free. log_loss_anchor is the log of the loss at the anchors, offset_share is E over that loss,
-and size_share the part of N in the bracket there.
+all free; "warmup" is the Chinchilla law in D less kappa times the tokens seen while the learning
+rate rose (`effective_tokens`). log_loss_anchor is the log of the loss at the anchors, offset_share
+is E over that loss, and size_share the part of N in the bracket there.
 """
 
 LAWS = tuple(LATENTS)
@@ -90,6 +92,32 @@ def nested(N, D, *, A, B, alpha, beta, E=0.0, q=1.0):
     eq. 2.
     """
     return E + ((A / N**alpha) ** (1 / q) + (B / D**beta) ** (1 / q)) ** q
+
+
+def effective_tokens(D, warmup_tokens, *, kappa, minimum=np.minimum):
+    """Return the tokens that count when a part of those seen in warm-up is wasted.
+
+    Parameters
+    ----------
+    D : float or array
+        Training tokens, > 0.
+    warmup_tokens : float or array
+        Tokens W of the learning rate's warm-up, >= 0.
+    kappa : float or array
+        Part of the warm-up's tokens that is wasted, in [0, 1).
+    minimum : callable
+        Elementwise minimum for the type of the values.
+
+    Returns
+    -------
+    float or array
+        D - kappa min(W, D), > 0.
+
+    References
+    ----------
+    Porian et al. (2024), arXiv:2406.19146, find that too long a warm-up moves the exponent.
+    """
+    return D - kappa * minimum(warmup_tokens, D)
 
 
 def kaplan(N, D, *, N_c, D_c, alpha_N, alpha_D):
@@ -176,7 +204,7 @@ def anchored_terms(law, latents, *, exp=np.exp, log=np.log, log1p=np.log1p):
     alpha = exp(latents["log_alpha"])
     beta = exp(latents["log_beta"]) if "log_beta" in LATENTS[law] else alpha
     known = {"alpha": alpha, "beta": beta}
-    if law in ("chinchilla", "symmetric"):
+    if law in ("chinchilla", "symmetric", "warmup"):
         return {**{name: latents[name] for name in _ADDITIVE}, **known}
     log_loss, size_share = latents["log_loss_anchor"], latents["size_share"]
     if law == "kaplan":

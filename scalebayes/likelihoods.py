@@ -4,25 +4,11 @@ The median of a run's loss is the law's loss; the noise is symmetric on the log 
 standard error of an evaluation adds to the noise in quadrature.
 """
 
-import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from scipy import stats
 
-
-def noise_scale(sigma, relative_loss_se, *, sqrt=np.sqrt):
-    """Return the scale of log loss: sigma and the standard error of the evaluation in quadrature.
-
-    Parameters
-    ----------
-    sigma : float or array
-        Scale of the noise on log loss, > 0, dimensionless.
-    relative_loss_se : float or array
-        Standard error of the evaluated loss over the loss, >= 0 (delta method for log loss).
-    sqrt : callable
-        Square root; `pytensor.tensor.sqrt` inside a PyMC model.
-    """
-    return sqrt(sigma**2 + relative_loss_se**2)
+from scalebayes.noise import noise_scale
 
 
 def observe(likelihood, *, mu, sigma, nu, relative_loss_se, observed):
@@ -31,11 +17,12 @@ def observe(likelihood, *, mu, sigma, nu, relative_loss_se, observed):
     Parameters
     ----------
     likelihood : str
-        "student-t" or "normal".
+        "student-t", "student-t-ratio" or "normal"; the first two differ in sigma alone.
     mu : TensorVariable
-        Log of the law's loss, one per run.
+        Log of the law's loss, and the run effect where there is one, one per run.
     sigma, nu : TensorVariable
-        Scale, and degrees of freedom of the Student-t (unused by "normal").
+        Scale (one, or one per run: `noise.sigma_of_run`), and degrees of freedom of the Student-t
+        (unused by "normal").
     relative_loss_se, observed : TensorVariable
         Relative standard errors and log losses, one per run.
 
@@ -56,7 +43,7 @@ def log_likelihood(likelihood, log_loss, *, mu, sigma, nu=None, relative_loss_se
     Parameters
     ----------
     likelihood : str
-        "student-t" or "normal".
+        As in `observe`.
     log_loss, mu, sigma, nu, relative_loss_se : float or array
         As in `observe`; arrays broadcast against one another.
 

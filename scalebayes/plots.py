@@ -141,7 +141,10 @@ def predicted_loss(fit, *, draws=200):
     step = math.ceil(posterior.sizes["chain"] * posterior.sizes["draw"] / draws)
     posterior = posterior.isel(draw=slice(None, None, step))
     N = data["N"] if "N" in data else data["body"] + posterior["omega"] * data["head"]
-    return nested(N, data["D"], **coefficients(posterior)).median(("chain", "draw"))
+    D = data["D"]
+    if "kappa" in posterior:  # what warm-up wastes does not count
+        D = D * (1 - posterior["kappa"] * data["warmup_share"])
+    return nested(N, D, **coefficients(posterior)).median(("chain", "draw"))
 
 
 def residual_rms(observed, predicted):

@@ -16,7 +16,8 @@ from scalebayes.counting import (
 )
 from scalebayes.errors import CountingError, InputError
 from scalebayes.first_order import log_count
-from scalebayes.laws import LAWS, coefficients, nested
+from scalebayes.laws import LAWS, coefficients, effective_tokens, nested
+from scalebayes.noise import sigma_of_run
 from scalebayes.optimum import family_of, law_omega, run_parameters
 
 _SIZES = ("N", "body", "head", "embedding")
@@ -33,7 +34,8 @@ def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
         has them) and `constant_data`.
     points : DataFrame or mapping
         One row per run: D (tokens) with N (parameters), or with body and head (parameters), which a
-        fit with latent counting needs. Columns of shapes win over N where both are given.
+        fit with latent counting needs. Columns of shapes win over N where both are given. The law
+        "warmup" needs warmup_tokens besides (0 for a run without warm-up).
     random_seed : int or Generator, optional
         Makes `loss_new` reproducible.
     counting : str or float, optional
@@ -45,7 +47,8 @@ def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
     -------
     Dataset
         Over (point, chain, draw), in nats per token: `loss`, the law; `loss_new`, a new run: its
-        log is the law's log plus Student-t(nu) noise of scale sigma, or Normal without nu. The
+        log is the law's log plus Student-t(nu) noise of scale sigma (of sigma (20 N/D)^eta where
+        there is an eta), or Normal without nu, plus tau Normal(0, 1) where there is a tau. The
         coord `domain` is "interpolation" where log N and log D lie in the bounding box and the
         convex hull of the fit's runs, else "extrapolation" (log body in place of log N where omega
         is latent).
@@ -68,9 +71,9 @@ def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
     table = _with_shapes(fit, table, counting, family_of(fit, architecture))
     N, D = law_parameters(fit, table), _over_points(table["D"])
     posterior = fit["posterior"].to_dataset()
-    loss = nested(N, D, **coefficients(posterior))
+    loss = nested(N, _tokens_of_law(fit, table, D), **coefficients(posterior))
     loss = loss.transpose("point", "chain", "draw")
-    noise = _noise(posterior, loss, np.random.default_rng(random_seed))
+    noise = _noise(posterior, loss, N, D, np.random.default_rng(random_seed))
     with np.errstate(over="ignore"):  # a Student-t with nu near 1 has draws beyond any float
         loss_new = loss * np.exp(noise)
     domain = _domain(fit, N, table)
@@ -112,6 +115,20 @@ def law_parameters(fit, table):
     return _over_points(count_parameters(table, own, reported=own))
 
 
+def _tokens_of_law(fit, table, D):
+    """Return the tokens that the law counts: without those that warm-up wastes."""
+    if fit.attrs.get("law") != "warmup":
+        return D
+    if "warmup_tokens" not in table:
+        msg = (
+            "points: the law 'warmup' needs warmup_tokens, the tokens of each run's warm-up (0 for "
+            f"none); found the columns {list(table)}."
+        )
+        raise InputError(msg)
+    posterior, W = fit["posterior"].to_dataset(), _over_points(table["warmup_tokens"])
+    return effective_tokens(D, W, kappa=posterior["kappa"])
+
+
 def _checked_points(points):
     table = _as_table(points)
     missing = [] if "D" in table else ["D"]
@@ -121,7 +138,10 @@ def _checked_points(points):
         found = f"columns {list(table)}, {len(table)} rows"
         msg = f"points: no column {' and no '.join(missing)}" if missing else "points: no row"
         raise InputError(f"{msg}; found {found}. D is in tokens, N in parameters.")
-    return pd.DataFrame({name: _positive(table[name]) for name in ("D", *_SIZES) if name in table})
+    checked = {name: _positive(table[name]) for name in ("D", *_SIZES) if name in table}
+    if "warmup_tokens" in table:
+        checked["warmup_tokens"] = _positive(table["warmup_tokens"], zero=True)
+    return pd.DataFrame(checked)
 
 
 def _as_table(points):
@@ -136,16 +156,17 @@ def _as_table(points):
         raise InputError(f"points: the columns cannot be put side by side: {error}.") from error
 
 
-def _positive(column):
-    """Return a column as floats; refuse its first value that is not positive and finite."""
+def _positive(column, *, zero=False):
+    """Return a column as floats; refuse its first value that is not positive (or 0) and finite."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+    allowed = (numbers > 0) | (zero & (numbers == 0))
+    wrong = np.flatnonzero(~(np.isfinite(numbers) & allowed))
     if wrong.size:
         row = wrong[0]
         msg = (
             f"points: row {column.index[row]}, column {column.name}: {column.iloc[row]!r} is not a "
-            f"positive finite number ({wrong.size} such values). Give counts, not logs or texts "
-            "with units."
+            f"{'zero or ' * zero}positive finite number ({wrong.size} such values). Give counts, "
+            "not logs or texts with units."
         )
         raise InputError(msg)
     return numbers
@@ -196,11 +217,18 @@ def _body(N, terms):
     return np.exp(elementwise.find_root(excess, bracket, args=(log_N,)).x)
 
 
-def _noise(posterior, loss, rng):
+def _noise(posterior, loss, N, D, rng):
+    """Return the noise of a new run's log loss: a row's and, where runs have them, an effect."""
+    eta = posterior.get("eta")
+    sigma = sigma_of_run(posterior["sigma"], eta, log_N=np.log(N), log_D=np.log(D))
     if "nu" not in posterior:
-        return posterior["sigma"] * loss.copy(data=rng.standard_normal(loss.shape))
-    nu = posterior["nu"].broadcast_like(loss).transpose(*loss.dims)
-    return posterior["sigma"] * loss.copy(data=rng.standard_t(nu.values))
+        noise = sigma * loss.copy(data=rng.standard_normal(loss.shape))
+    else:
+        nu = posterior["nu"].broadcast_like(loss).transpose(*loss.dims)
+        noise = sigma * loss.copy(data=rng.standard_t(nu.values))
+    if "tau" not in posterior:
+        return noise
+    return noise + posterior["tau"] * loss.copy(data=rng.standard_normal(loss.shape))
 
 
 def _domain(fit, N, table):

@@ -29,6 +29,9 @@ _LAW_UNITS = {
     "alpha": "1",
     "beta": "1",
     "sigma": "1 (log loss)",
+    "eta": "1",
+    "tau": "1 (log loss)",
+    "kappa": "1",
     "nu": "1",
     "omega": "vocabulary matrices",
 }

@@ -75,8 +75,7 @@ def sample(
     model = _as_nutpie(density, start)
     tree = nutpie.sample(model, cores=cores, progress_bar=False, save_warmup=False, **settings)
     posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
-    names = density.form.latents
-    unconstrained = np.stack([posterior[name].to_numpy() for name in names], axis=-1)
+    unconstrained = posterior["point"].to_numpy()
     if unconstrained.shape[:2] != (chains, draws) or np.isnan(unconstrained).any():
         raise KeyboardInterrupt
     return Draws(
@@ -125,8 +124,8 @@ def ascended(density, starts):
 
 
 def _as_nutpie(density, start):
-    """Return the density as a nutpie model whose draws are the unconstrained latents."""
-    names, n = list(density.form.latents), len(density.form.latents)
+    """Return the density as a nutpie model whose draws are the unconstrained points."""
+    n = start.size
 
     def initial_point(seed):
         return start + np.random.default_rng(seed).uniform(-1, 1, size=n)
@@ -135,28 +134,28 @@ def _as_nutpie(density, start):
         dims={},
         reparameterized_names=[],
         compiled_logp_func=density.callback,
-        compiled_expand_func=_identity(n),
+        compiled_expand_func=_identity(),
         initial_point_func=initial_point,
         shared_data={},
         shared_var_keys={},
         user_data=density.data,
         n_expanded=n,
-        shape_info=(names, [slice(i, i + 1) for i in range(n)], [()] * n),
+        shape_info=(["point"], [slice(0, n)], [(n,)]),
         logp_func=None,
         expand_func=None,
         _n_dim=n,
-        _shapes=dict.fromkeys(names, ()),
-        _coords={"unconstrained_parameter": pd.Index(names)},
+        _shapes={"point": (n,)},
+        _coords={"unconstrained_parameter": pd.RangeIndex(n)},
     )
 
 
-@lru_cache(maxsize=32)
-def _identity(n_latents):
+@lru_cache(maxsize=1)
+def _identity():
     """Return nutpie's callback from a sampled point to what is stored: the point itself."""
 
     def callback(n, n_out, point_, out_, data_):
-        point, out = numba.carray(point_, (n_latents,)), numba.carray(out_, (n_latents,))
-        for i in range(n_latents):
+        point, out = numba.carray(point_, (n,)), numba.carray(out_, (n,))
+        for i in range(n):
             out[i] = point[i]
         return 0
 

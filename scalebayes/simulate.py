@@ -5,14 +5,22 @@ import dataclasses
 import numpy as np
 
 from scalebayes import laws
-from scalebayes.build import natural_quantities, run_data
+from scalebayes.build import (
+    TRAJECTORY_INDEX,
+    WARMUP_SHARE,
+    natural_quantities,
+    run_data,
+    run_shift,
+)
 from scalebayes.errors import InputError, StudyError
 from scalebayes.gate import prior_latents, prior_medians
-from scalebayes.hypotheses import LATENT, load_hypothesis
-from scalebayes.likelihoods import noise_scale
+from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
+from scalebayes.noise import noise_scale, sigma_of_run
 from scalebayes.studies import load_study
 
 _DERIVED = {"kaplan": ("a", "q"), "symmetric": ("a", "beta")}
+_BELOW = {"kappa": 1.0}
+_MAY_BE_ZERO = ("omega", "kappa", "eta", "tau")
 _LEAST = {"nu": 1.0}  # the noise has a mean above this; all other values must be positive
 
 
@@ -26,9 +34,10 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
     hypothesis : Hypothesis, str or path
         Law, counting, noise and priors.
     parameters : mapping, optional
-        True natural values of any of E (nats), A, B, alpha, beta, q, sigma, nu (> 1), as far as law
-        and noise have them, and omega (>= 0, in place of the hypothesis' counting). What is not
-        given comes from the prior; an A or B that is not given goes with the given exponent.
+        True natural values of any of E (nats), A, B, alpha, beta, q, sigma, nu (> 1), kappa (< 1),
+        eta and tau (>= 0), as far as law and noise have them (tau: where the design's rows share
+        trajectories), and omega (>= 0, in place of the hypothesis' counting). What is not given
+        comes from the prior; an A or B that is not given goes with the given exponent.
     random_seed : int or Generator
         Same seed, same study.
 
@@ -38,8 +47,8 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
         The design's used runs with the new losses (nats per token), in the same order. Its
         published exponents are gone, for they are of other losses.
     truth : dict of str to float
-        E, A, B, alpha, beta, q, a, sigma, nu as far as law and noise have them, and omega where it
-        was drawn or given.
+        E, A, B, alpha, beta, q, a, sigma, nu, kappa, eta, tau as far as law and noise have them,
+        and omega where it was drawn or given.
 
     Raises
     ------
@@ -50,12 +59,14 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
         when a loss drawn from a very wide prior is no floating-point number.
     """
     design, hypothesis = load_study(design), load_hypothesis(hypothesis)
+    if not design.shared_trajectories:
+        hypothesis = without_run_effect(hypothesis)
     given = _checked(parameters or {}, hypothesis)
     rng = np.random.default_rng(random_seed)
     with np.errstate(over="ignore", invalid="ignore"):  # refused below
         truth = _truth(hypothesis, given, rng)
         data = run_data(design, hypothesis, omega=truth.get("omega"))
-        loss = _law(data, truth) * np.exp(_noise(hypothesis, truth, data["relative_loss_se"], rng))
+        loss = _law(data, truth) * np.exp(_noise(hypothesis, truth, data, rng))
     if not (np.isfinite(loss) & (loss > 0)).all():
         msg = f"{design.name}: the parameters {truth} give a loss beyond floating-point numbers."
         raise StudyError(msg)
@@ -70,10 +81,11 @@ def _checked(parameters, hypothesis):
         if name not in allowed:
             msg = f"parameters: {hypothesis.name} has no {name!r}; known are {allowed}."
             raise InputError(msg)
-        least = _LEAST.get(name, 0.0)
-        number = isinstance(value, int | float | np.number) and np.isfinite(value)
-        if not (number and (value > least or (value == 0 and name == "omega"))):
-            msg = f"parameters: {name} must be finite and above {least:g}, got {value!r}."
+        least, most = _LEAST.get(name, 0.0), _BELOW.get(name, np.inf)
+        number = isinstance(value, int | float | np.number) and np.isfinite(value) and value < most
+        if not (number and (value > least or (value == 0 and name in _MAY_BE_ZERO))):
+            below = "" if most == np.inf else f" and below {most:g}"
+            msg = f"parameters: {name} must be finite and above {least:g}{below}, got {value!r}."
             raise InputError(msg)
     return {name: float(value) for name, value in parameters.items()}
 
@@ -96,17 +108,24 @@ def _omega(prior, rng):
 
 
 def _law(data, truth):
-    return laws.nested(data["N"], data["D"], **laws.coefficients(truth))
+    D = data["D"] * (1 - truth["kappa"] * data[WARMUP_SHARE]) if "kappa" in truth else data["D"]
+    return laws.nested(data["N"], D, **laws.coefficients(truth))
 
 
-def _noise(hypothesis, truth, relative_loss_se, rng):
-    """Return the noise of log loss, one value per run."""
-    size = relative_loss_se.size
+def _noise(hypothesis, truth, data, rng):
+    """Return the noise of log loss, one value per row: its own, and that of its trajectory."""
+    size = data["D"].size
     if hypothesis.likelihood == "normal":
         standard = rng.standard_normal(size)
     else:
         standard = rng.standard_t(truth["nu"], size)
-    return noise_scale(truth["sigma"], relative_loss_se) * standard
+    logs = {"log_N": np.log(data["N"]), "log_D": np.log(data["D"])}
+    sigma = sigma_of_run(truth["sigma"], truth.get("eta"), **logs)
+    noise = noise_scale(sigma, data["relative_loss_se"]) * standard
+    if RUN_EFFECT not in truth:
+        return noise
+    index = data[TRAJECTORY_INDEX]
+    return noise + run_shift(truth[RUN_EFFECT], rng.standard_normal(index.max() + 1), index)
 
 
 def _with_losses(design, hypothesis, loss):

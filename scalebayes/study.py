@@ -102,6 +102,14 @@ class Study:
         return count_replicates(self.runs)
 
     @property
+    def shared_trajectories(self) -> tuple[str, ...]:
+        """Ids of the training runs that several used rows are checkpoints of, as they appear."""
+        if "trajectory" not in self.table:
+            return ()
+        ids = self.runs["trajectory"]
+        return tuple(ids[ids.duplicated(keep=False) & (ids != "")].unique())
+
+    @property
     def left_out(self) -> dict[str, int]:
         """Reason -> number of rows left out for it, in order of first appearance."""
         reasons = self.table["left_out"]

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
+from scalebayes.build import TRAJECTORY_INDEX, WARMUP_SHARE, applied
 from scalebayes.compiled import log_density
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import HypothesisError, InputError, StudyError
@@ -208,8 +209,8 @@ def _weak(evidence):
 
 
 def _drawn(study, omega, *, checked, prior, seed, cache):
-    hypothesis = _with_prior(study.hypothesis, prior)
     data = _run_data(study.fit, omega)
+    hypothesis = applied(_with_prior(study.hypothesis, prior), data)
     sizes = study.fit["posterior"].sizes
     settings = Settings(
         draws=sizes["draw"],
@@ -237,7 +238,9 @@ def _drawn(study, omega, *, checked, prior, seed, cache):
 
 
 def _tree_of(posterior):
-    values = {name: (("chain", "draw"), x) for name, x in posterior.quantities.items()}
+    values = {
+        name: (("chain", "draw"), x) for name, x in posterior.quantities.items() if x.ndim == 2
+    }
     tree = xr.DataTree.from_dict({"posterior": xr.Dataset(values)})
     tree.attrs = {
         "log_evidence": posterior.evidence.log_evidence,
@@ -253,11 +256,13 @@ def _run_data(fit, omega):
     N = runs["N"] if omega is None else runs["body"] + omega * runs["head"]
     observed = fit["observed_data"]["log_loss"].to_numpy()
     se = runs.get("loss_se", np.zeros_like(N))
+    of_some_laws = {name: runs[name] for name in (WARMUP_SHARE, TRAJECTORY_INDEX) if name in runs}
     return {
         "N": N,
         "D": runs["D"],
         "observed_log_loss": observed,
         "relative_loss_se": np.where(np.isnan(se), 0.0, se) / np.exp(observed),
+        **of_some_laws,
     }
 
 
@@ -290,7 +295,9 @@ def _interim_prior(hypothesis):
 
 
 def _arrays(dataset):
-    return {name: values.to_numpy() for name, values in dataset.data_vars.items()}
+    """Return the arrays of a dataset, without those of one value per trajectory."""
+    wanted = {name: values for name, values in dataset.data_vars.items() if values.ndim == 2}
+    return {name: values.to_numpy() for name, values in wanted.items()}
 
 
 def _check_runs(attrs, records):

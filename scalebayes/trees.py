@@ -7,13 +7,22 @@ import platform
 import numpy as np
 import xarray as xr
 
-from scalebayes.build import latent_names, natural_quantities, run_data
+from scalebayes.build import (
+    TRAJECTORY_INDEX,
+    WARMUP_SHARE,
+    applied,
+    latent_names,
+    natural_quantities,
+    run_data,
+    run_shift,
+)
 from scalebayes.counting import study_omega
 from scalebayes.counting_grid import resample, weak_references
 from scalebayes.gate import prior_latents
-from scalebayes.hypotheses import LATENT, hypothesis_from_json, load_hypothesis
+from scalebayes.hypotheses import LATENT, RUN_EFFECT, hypothesis_from_json, load_hypothesis
 from scalebayes.laws import anchored_terms, log_nested
 from scalebayes.likelihoods import log_likelihood
+from scalebayes.noise import sigma_of_run
 
 PRIOR_DRAWS = 4000
 MOSTLY_PRIOR = 0.5
@@ -25,7 +34,10 @@ DECIDED = 0.95
 MAX_STORED_LOG_LIKELIHOOD = 4e7
 """Values of a stored log likelihood; above, it is left out and the fit says so."""
 
-UNITS = {"E": "nats", "A": "nats", "B": "nats", "sigma": "1", "omega": "1", "a": "1"}
+_FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is said to be far out
+
+UNITS = {"E": "nats", "A": "nats", "B": "nats"}
+UNITS |= dict.fromkeys(("sigma", "omega", "a", "kappa", "eta", "tau"), "1")
 _PACKAGES = ("scalebayes", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
@@ -49,12 +61,12 @@ def tree_of_posterior(posterior, study, hypothesis, settings):
         quantities["omega"] = np.full(posterior.draws.log_density.shape, omega)
     data = run_data(study, hypothesis)
     groups = {
-        "posterior": _chains(quantities),
+        "posterior": _chains(quantities, study),
         "sample_stats": _chains(_sample_stats(posterior.draws)),
         **_data_groups(study, data, quantities, hypothesis),
-        "prior": _prior(hypothesis, settings, omega=omega),
+        "prior": _prior(applied(hypothesis, data), settings, omega=omega),
     }
-    tree = _tree(groups, study, hypothesis, settings)
+    tree = _tree(groups, study, hypothesis, settings, data)
     return _with_verdict(tree, posterior.evidence, posterior.problems)
 
 
@@ -80,10 +92,10 @@ def tree_of_grid(grid, study, hypothesis, settings):
     }
     data = run_data(study, hypothesis)
     groups = {
-        "posterior": _chains(quantities).assign_attrs(resampled=1),
+        "posterior": _chains(quantities, study).assign_attrs(resampled=1),
         "sample_stats": _chains(picked).assign_attrs(resampled=1),
         **_data_groups(study, data, quantities, hypothesis),
-        "prior": _prior(hypothesis, settings, grid=grid),
+        "prior": _prior(applied(hypothesis, data), settings, grid=grid),
         "grid": _cells(grid, [one.quantities for one in grid.posteriors]),
         "grid_sample_stats": _cells(grid, stats),
         "evidence": _evidence(grid),
@@ -93,7 +105,7 @@ def tree_of_grid(grid, study, hypothesis, settings):
         for omega, one in zip(grid.omega, grid.posteriors, strict=True)
         for problem in one.problems
     ]
-    tree = _tree(groups, study, hypothesis, settings)
+    tree = _tree(groups, study, hypothesis, settings, data)
     return _with_verdict(tree, grid.evidence, [*problems, *weak_references(grid)])
 
 
@@ -112,15 +124,15 @@ def still_prior(fit):
     -------
     dict of str to float
         Posterior over prior standard deviation (of the logarithm, except for `a`), where above 0.5,
-        for E, alpha, beta and a.
+        for E, alpha, beta, a and tau.
     """
     posterior, ratios = fit["posterior"].to_dataset(), {}
     before = [fit["prior"].to_dataset(), *_reference_prior(fit)]
-    for name in ("E", "alpha", "beta", "a"):
+    for name in ("E", "alpha", "beta", "a", "tau"):
         if name not in posterior or float(posterior[name].std()) == 0.0:
             continue  # no such quantity in the law, or fixed by it
         scale = (lambda x: x) if name == "a" else np.log
-        narrower = min(float(scale(one[name]).std()) for one in before)
+        narrower = min(float(scale(one[name]).std()) for one in before if name in one)
         ratios[name] = float(scale(posterior[name]).std()) / narrower
     return {name: ratio for name, ratio in ratios.items() if ratio > MOSTLY_PRIOR}
 
@@ -142,10 +154,13 @@ def versions():
     return {"python": platform.python_version(), **found}
 
 
-def _chains(quantities):
+def _chains(quantities, study=None):
     shape = next(iter(quantities.values())).shape
     coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-    values = {name: (("chain", "draw"), value) for name, value in quantities.items()}
+    if "run_effect" in quantities:
+        coords["trajectory"] = np.array(study.shared_trajectories, dtype=str)
+    dims = ("chain", "draw", "trajectory")
+    values = {name: (dims[: value.ndim], value) for name, value in quantities.items()}
     dataset = xr.Dataset(values, coords=coords)
     for name in dataset.data_vars:
         if name in UNITS:
@@ -155,7 +170,8 @@ def _chains(quantities):
 
 def _cells(grid, every):
     dims = ("omega", "chain", "draw")
-    values = {name: (dims, np.stack([one[name] for one in every])) for name in every[0]}
+    names = [name for name in every[0] if name != "run_effect"]  # many; `posterior` has them
+    values = {name: (dims, np.stack([one[name] for one in every])) for name in names}
     shape = grid.posteriors[0].draws.log_density.shape
     coords = {"omega": grid.omega, "chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
     return xr.Dataset(values, coords=coords)
@@ -195,7 +211,8 @@ def _status(posterior):
 def _data_groups(study, data, quantities, hypothesis):
     coords = {"run": study.runs["run"].to_numpy(dtype=str)}
     observed = xr.Dataset({"log_loss": ("run", data["observed_log_loss"])}, coords=coords)
-    kept = {name: ("run", data[name]) for name in ("N", "D", "body", "head") if name in data}
+    own = ("N", "D", "body", "head", WARMUP_SHARE, TRAJECTORY_INDEX)
+    kept = {name: ("run", data[name]) for name in own if name in data}
     kept |= _known_columns(study, kept)
     constant = xr.Dataset(kept, coords=coords)
     groups = {"observed_data": observed, "constant_data": constant}
@@ -217,15 +234,20 @@ def _known_columns(study, kept):
 
 
 def _pointwise(data, quantities, hypothesis):
-    per_draw = {name: value[..., None] for name, value in quantities.items()}
+    per_draw = {name: x[..., None] for name, x in quantities.items() if name != "run_effect"}
     N = data["N"] if "N" in data else data["body"] + per_draw["omega"] * data["head"]
-    terms = anchored_terms(hypothesis.law, per_draw)
-    mu = log_nested(np.log(N), np.log(data["D"]), **terms)
+    log_N, log_D, log_D_law = np.log(N), np.log(data["D"]), np.log(data["D"])
+    if WARMUP_SHARE in data:
+        log_D_law = log_D + np.log1p(-per_draw["kappa"] * data[WARMUP_SHARE])
+    mu = log_nested(log_N, log_D_law, **anchored_terms(hypothesis.law, per_draw))
+    if TRAJECTORY_INDEX in data:
+        index = data[TRAJECTORY_INDEX]
+        mu = mu + run_shift(per_draw[RUN_EFFECT], quantities["run_effect"], index)
     return log_likelihood(
         hypothesis.likelihood,
         data["observed_log_loss"],
         mu=mu,
-        sigma=per_draw["sigma"],
+        sigma=sigma_of_run(per_draw["sigma"], per_draw.get("eta"), log_N=log_N, log_D=log_D),
         nu=per_draw.get("nu"),
         relative_loss_se=data["relative_loss_se"],
     )
@@ -242,7 +264,7 @@ def _prior(hypothesis, settings, *, omega=None, grid=None):
     return _chains({name: value[None] for name, value in quantities.items()})
 
 
-def _tree(groups, study, hypothesis, settings):
+def _tree(groups, study, hypothesis, settings, data):
     tree = xr.DataTree.from_dict(groups)
     architecture = study.architecture
     tree.attrs = {
@@ -252,7 +274,7 @@ def _tree(groups, study, hypothesis, settings):
         "hypothesis_name": hypothesis.name,
         "law": hypothesis.law,
         "counting": hypothesis.counting,
-        "latents": json.dumps(latent_names(hypothesis)),
+        "latents": json.dumps(latent_names(applied(hypothesis, data))),
         "reported_counting": study.counting,
         "architecture": "" if architecture is None else architecture.to_json(),
         "random_seed": settings.random_seed,
@@ -262,17 +284,37 @@ def _tree(groups, study, hypothesis, settings):
         "n_used": study.n_used,
         "rows_note": study.rows_note,
         "design_warnings": "; ".join(study.design_warnings),
-        "run_effect": "checkpoints treated as independent" if _has_checkpoints(study) else "",
+        "run_effect": _run_effect(study, data),
     }
     return tree
 
 
-def _has_checkpoints(study):
-    runs = study.runs
-    return "trajectory" in runs and bool(runs["trajectory"].duplicated().any())
+def _run_effect(study, data):
+    """Return in words how checkpoints of one training run were treated; "" where there are none."""
+    shared = study.shared_trajectories
+    if not shared:
+        return ""
+    if TRAJECTORY_INDEX not in data:
+        return "checkpoints treated as independent"
+    runs = study.runs[study.runs["trajectory"].isin(shared)]
+    said = f"run effect on {len(shared)} trajectories"
+    if (runs.groupby("N")["trajectory"].nunique() > 1).any():
+        return said
+    return f"{said}; not separable from the N curve, its size is set by its prior"
+
+
+def _swallowed(tree):
+    """Return in words that run effects are larger than their prior has them; "" otherwise."""
+    if RUN_EFFECT not in tree["posterior"]:
+        return ""
+    size = float(tree["posterior"][RUN_EFFECT].median())
+    if size < float(tree["prior"][RUN_EFFECT].quantile(_FAR_OUT)):
+        return ""
+    return f"; at {size:.1%} of the loss it is far above its prior: it takes up what the law misses"
 
 
 def _with_verdict(tree, evidence, problems):
+    tree.attrs["run_effect"] += _swallowed(tree)
     tree.attrs |= {
         "log_evidence": evidence.log_evidence,
         "log_evidence_se": evidence.se,

@@ -19,6 +19,18 @@ EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658
 
 
 @cache
+def checkpoints_fit():
+    """A study of 16 training runs, 14 of them with several rows, under a common run effect."""
+    return sb.fit("porian2024-owt2-1-kaplan", "hoffmann-total", cache=False, cores=1)
+
+
+def study_of(hypothesis):
+    """A bundled study that has what a hypothesis asks for, without shared trajectories."""
+    needs_warmup = load_hypothesis(hypothesis).law == "warmup"
+    return sb.load_study("porian2024-rw-4-cosine" if needs_warmup else HOFFMANN)
+
+
+@cache
 def hoffmann_fit():
     """The 240 digitised points of Hoffmann et al. (2022) under Student-t noise."""
     return sb.fit(HOFFMANN, "hoffmann-total", cache=False, cores=1)

@@ -3,15 +3,17 @@ import dataclasses
 import numpy as np
 import pymc as pm
 import pytest
-from fits import EPOCH, HOFFMANN, user_study
+from fits import EPOCH, HOFFMANN, study_of, user_study
 from scipy import stats
 
 import scalebayes as sb
 from scalebayes.build import OMEGA_GRID, build, latent_names, natural_quantities, run_data
 from scalebayes.errors import CountingError, StudyError
-from scalebayes.hypotheses import LATENT, hypothesis_names, load_hypothesis
+from scalebayes.hypotheses import LATENT, hypothesis_names, load_hypothesis, without_run_effect
 from scalebayes.laws import chinchilla
+from scalebayes.noise import sigma_of_run
 
+CHECKPOINTS = "porian2024-rw-1-kaplan"  # 14 of its 16 trajectories have several rows
 FAST = {"mode": "FAST_COMPILE"}
 
 
@@ -27,8 +29,8 @@ def prior_predictive(model, draws):
 
 @pytest.mark.parametrize("name", hypothesis_names())
 def test_every_hypothesis_is_a_plain_model_with_named_runs(name):
-    hypothesis, study = load_hypothesis(name), sb.load_study(HOFFMANN)
-    model = build(HOFFMANN, name)
+    hypothesis, study = without_run_effect(load_hypothesis(name)), study_of(name)
+    model = build(study, name)
     assert isinstance(model, pm.Model)
     assert list(model.coords["run"]) == list(study.runs["run"])
     free = {variable.name for variable in model.free_RVs}
@@ -38,9 +40,92 @@ def test_every_hypothesis_is_a_plain_model_with_named_runs(name):
     assert natural >= {"A", "B", "alpha", "beta", "a"}
     assert ("E" in natural) == (hypothesis.law not in ("kaplan", "no-offset"))
     assert ("q" in natural | free) == (hypothesis.law in ("kaplan", "nested"))
-    assert ("nu" in natural) == (hypothesis.likelihood == "student-t")
+    assert ("nu" in natural) == (hypothesis.likelihood != "normal")
     [observed] = model.observed_RVs
     assert model.named_vars_to_dims[observed.name] == ("run",)
+
+
+def test_rows_of_one_trajectory_share_an_effect_and_others_have_none():
+    study = sb.load_study(CHECKPOINTS)
+    model = build(study, "hoffmann-total")
+    trajectories = study.runs["trajectory"].value_counts()
+    shared = set(trajectories.index[trajectories > 1])
+    assert set(model.coords["trajectory"]) == shared
+    assert 0 < len(shared) < len(trajectories)
+    assert model.named_vars_to_dims["run_effect"] == ("trajectory",)
+    assert {"tau", "run_effect"} <= {variable.name for variable in model.free_RVs}
+    with model:
+        tree = pm.sample_prior_predictive(draws=300, random_seed=1, compile_kwargs=FAST)
+    draws, index = tree["prior"].to_dataset(), tree["constant_data"]["trajectory_index"].to_numpy()
+    ids = np.array([*model.coords["trajectory"], "none"])[index]
+    assert (ids[index >= 0] == study.runs["trajectory"][index >= 0]).all()
+    assert not study.runs["trajectory"][index < 0].isin(shared).any()
+    N = run_data(study, load_hypothesis("hoffmann-total"))["N"]
+    coefficients = {name: draws[name].to_numpy()[0, :, None] for name in EPOCH}
+    mu = np.log(chinchilla(N, study.runs["D"].to_numpy(), **coefficients))
+    effect = np.pad(draws["run_effect"].to_numpy()[0], ((0, 0), (0, 1)))[:, index]
+    shift = draws["tau"].to_numpy()[0, :, None] * effect
+    noise = tree["prior_predictive"]["log_loss"].to_numpy()[0] - mu - shift
+    p = stats.t(draws["nu"].to_numpy()[0, :, None]).cdf(
+        noise / draws["sigma"].to_numpy()[0, :, None]
+    )
+    assert stats.kstest(p.ravel()[::7], "uniform").pvalue > 1e-3
+
+
+def test_without_shared_trajectories_or_without_tau_there_is_no_run_effect():
+    alone = build(HOFFMANN, "hoffmann-total")
+    independent = build(CHECKPOINTS, without_run_effect(load_hypothesis("hoffmann-total")))
+    for model in (alone, independent):
+        assert not {"tau", "run_effect", "trajectory_index"} & set(model.named_vars)
+        assert "trajectory" not in model.coords
+
+
+def test_rows_without_the_id_of_a_trajectory_have_no_effect():
+    ids = ["a", "a", "b", "", "", *["c"] * 20]
+    study = user_study(columns={"trajectory": ids})
+    assert study.shared_trajectories == ("a", "c")
+    index = run_data(study, load_hypothesis("hoffmann-total"))["trajectory_index"]
+    assert index.tolist() == [0, 0, -1, -1, -1, *[1] * 20]
+
+
+def test_warm_up_takes_its_part_of_the_tokens():
+    """At kappa = 1/2 a run of D tokens, W of them in warm-up, is one of D - min(W, D)/2."""
+    study = user_study(columns={"warmup_tokens": [0.0, 1e9, *[5e11] * 23]})
+    share = run_data(study, load_hypothesis("warmup"))["warmup_share"]
+    np.testing.assert_allclose(share, [0, 1e9 / study.runs["D"][1], *[1.0] * 23])
+
+
+def test_a_law_of_warm_up_needs_to_know_it():
+    with pytest.raises(StudyError, match="240 of 240 used rows have no warmup_tokens"):
+        build(HOFFMANN, "warmup")
+    some = user_study(columns={"warmup_tokens": [np.nan, *[1e9] * 24]})
+    with pytest.raises(StudyError, match="1 of 25 used rows"):
+        sb.fit(some, "warmup", cache=False)
+
+
+def test_the_warm_up_column_of_a_users_table_can_be_mapped():
+    table = user_study().runs.assign(warm=2.0)
+    study = sb.read_runs(
+        table.drop(columns="warmup_tokens", errors="ignore"),
+        columns={"warmup_tokens": "warm"},
+        units={"warmup_tokens": "B", "N": 1, "D": 1, "loss": "nats"},
+        counting="total",
+    )
+    assert (study.runs["warmup_tokens"] == 2e9).all()
+
+
+def test_the_noise_grows_as_tokens_per_parameter_fall():
+    assert sigma_of_run(0.01, 0.5, log_N=0.0, log_D=np.log(20)) == pytest.approx(0.01)
+    assert sigma_of_run(0.01, 0.5, log_N=0.0, log_D=np.log(5)) == pytest.approx(0.02)
+    assert sigma_of_run(0.01, None, log_N=0.0, log_D=np.log(5)) == 0.01
+    tree = prior_predictive(build(user_study(), "ratio-noise"), 400)
+    draws, runs = tree["prior"].to_dataset(), user_study().runs
+    N, D = runs["N"].to_numpy(), runs["D"].to_numpy()
+    known = {name: draws[name].to_numpy()[0, :, None] for name in (*EPOCH, "sigma", "eta", "nu")}
+    mu = np.log(chinchilla(N, D, **{name: known[name] for name in EPOCH}))
+    scale = known["sigma"] * (20 * N / D) ** known["eta"]
+    z = (tree["prior_predictive"]["log_loss"].to_numpy()[0] - mu) / scale
+    assert stats.kstest(stats.t(known["nu"]).cdf(z).ravel(), "uniform").pvalue > 1e-3
 
 
 def test_the_observed_values_are_log_losses_of_the_used_runs():

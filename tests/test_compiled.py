@@ -2,16 +2,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fits import EPOCH, HOFFMANN, user_study
+from fits import EPOCH, HOFFMANN, study_of, user_study
 from scipy import stats
 from scipy.optimize import approx_fprime
 
 import scalebayes as sb
-from scalebayes.build import build, latent_names, run_data
+from scalebayes.build import build, run_data
 from scalebayes.compiled import compiled_log_density, log_density
 from scalebayes.coordinates import from_latents, to_latents
 from scalebayes.gate import prior_latents, prior_medians
-from scalebayes.hypotheses import LATENT, hypothesis_names, load_hypothesis
+from scalebayes.hypotheses import LATENT, hypothesis_names, load_hypothesis, without_run_effect
 from scalebayes.laws import LATENTS, anchored_logs
 from scalebayes.priors import Prior
 
@@ -38,14 +38,28 @@ FORMS = {name: load_hypothesis(name) for name in hypothesis_names()} | {
 }
 
 
-def made_density(hypothesis, study=HOFFMANN):
+CHECKPOINTS = sb.load_study("porian2024-rw-1-kaplan")  # 14 trajectories with several rows
+CASES = {name: (hypothesis, study_of(hypothesis)) for name, hypothesis in FORMS.items()} | {
+    f"{name}, run effect": (load_hypothesis(name), CHECKPOINTS)
+    for name in ("hoffmann-total", "latent-counting", "kaplan", "warmup", "ratio-noise")
+}
+
+
+def made_density(hypothesis, study):
     omega = 0.7 if hypothesis.counting == LATENT else None
-    return log_density(run_data(sb.load_study(study), hypothesis, omega=omega), hypothesis)
+    return log_density(run_data(study, hypothesis, omega=omega), hypothesis)
 
 
-def prior_draws(hypothesis, n, seed=0):
-    """Free variables drawn from the prior: dict of name to [draw]."""
-    return prior_latents(hypothesis, n, np.random.default_rng(seed))
+def prior_draws(hypothesis, n, study, seed=0):
+    """Free variables drawn from the prior: dict of name to [draw], run effects [draw, trajectory].
+
+    Only those that the study has a use for.
+    """
+    rng = np.random.default_rng(seed)
+    draws = prior_latents(hypothesis, n, rng)
+    if not study.shared_trajectories:
+        return {name: values for name, values in draws.items() if name != "tau"}
+    return draws | {"run_effect": rng.standard_normal((n, len(study.shared_trajectories)))}
 
 
 def each(draws):
@@ -56,7 +70,8 @@ def each(draws):
 def count(runs, counting):
     if counting == LATENT:
         return runs["body"] + 0.7 * runs["head"]
-    return runs["body"] + {"body": 0.0, "body+head": 1.0, "total": 1.0}[counting] * runs["head"]
+    matrices = {"body": 0.0, "body+head": runs["head"], "total": runs["embedding"]}
+    return runs["body"] + matrices[counting]
 
 
 SCIPY = {
@@ -79,7 +94,7 @@ def law_loss(law, x, N, D):
     alpha = np.exp(x["log_alpha"])
     beta = alpha if law == "symmetric" else np.exp(x["log_beta"])
     q = {"kaplan": beta, "nested": x.get("q")}.get(law, 1.0)
-    if law in ("chinchilla", "symmetric"):
+    if law in ("chinchilla", "symmetric", "warmup"):
         E, size, data = (np.exp(x[name]) for name in ("log_E", "log_term_N", "log_term_D"))
     else:
         loss, offset = np.exp(x["log_loss_anchor"]), x.get("offset_share", 0.0)
@@ -96,15 +111,22 @@ def independent_log_density(latents, study, hypothesis):
     log, shares that of the logit.
     """
     x = {"nu" if name == "nu_minus_one" else name: value for name, value in latents.items()}
-    prior = sum(
-        SCIPY[prior.dist](x[key], *prior.parameters) for key, prior in hypothesis.priors.items()
-    )
-    jacobian = sum(np.log(x[key]) for key in ("sigma", "nu") if key in x)
-    shares = [x[key] for key in ("offset_share", "size_share", "q") if key in x]
+    priors = {key: prior for key, prior in hypothesis.priors.items() if key in x}
+    prior = sum(SCIPY[prior.dist](x[key], *prior.parameters) for key, prior in priors.items())
+    jacobian = sum(np.log(x[key]) for key in ("sigma", "nu", "eta", "tau") if key in x)
+    shares = [x[key] for key in ("offset_share", "size_share", "q", "kappa") if key in x]
     jacobian += sum(np.log(share) + np.log(1 - share) for share in shares)
-    N, D = count(study.runs, hypothesis.counting), study.runs["D"]
+    N, D, expected = count(study.runs, hypothesis.counting), study.runs["D"], 0.0
     sigma = x["sigma"] if "sigma" in x else np.exp(x["log_sigma"])
-    residual = (np.log(study.runs["loss"]) - np.log(law_loss(hypothesis.law, x, N, D))) / sigma
+    sigma = sigma * (20 / (D / N)) ** x.get("eta", 0.0)
+    if "kappa" in x:
+        D = D - x["kappa"] * np.minimum(study.runs["warmup_tokens"], D)
+    if "tau" in x:
+        prior += stats.norm.logpdf(x["run_effect"]).sum()
+        effect = dict(zip(study.shared_trajectories, x["run_effect"], strict=True))
+        expected = x["tau"] * study.runs["trajectory"].map(effect).fillna(0.0)
+    expected = expected + np.log(law_loss(hypothesis.law, x, N, D))
+    residual = (np.log(study.runs["loss"]) - expected) / sigma
     if hypothesis.likelihood == "normal":
         noise = stats.norm.logpdf(residual) - np.log(sigma)
     else:
@@ -112,46 +134,62 @@ def independent_log_density(latents, study, hypothesis):
     return prior + jacobian + noise.sum()
 
 
-@pytest.mark.parametrize("hypothesis", FORMS.values(), ids=FORMS)
-def test_the_log_density_is_the_one_in_the_formulas(hypothesis):
-    study, density = sb.load_study(HOFFMANN), made_density(hypothesis)
-    draws = prior_draws(hypothesis, 100)
+def log_volume(study, latents):
+    """Log Jacobian of run effects by their sampling coordinates, one value per draw.
+
+    Effect j is multiplied by sqrt(1 + n_j tau^2 / sigma^2), n_j rows sharing it.
+    """
+    if "tau" not in latents:
+        return 0.0
+    rows = study.runs["trajectory"].value_counts()[list(study.shared_trajectories)].to_numpy()
+    ratio = latents["tau"] / np.exp(latents["log_sigma"])
+    return -0.5 * np.log1p(rows * ratio[..., None] ** 2).sum(axis=-1)
+
+
+@pytest.mark.parametrize(("hypothesis", "study"), CASES.values(), ids=CASES)
+def test_the_log_density_is_the_one_in_the_formulas(hypothesis, study):
+    density, draws = made_density(hypothesis, study), prior_draws(hypothesis, 100, study)
     expected = [independent_log_density(one, study, hypothesis) for one in each(draws)]
-    np.testing.assert_allclose(density.values(density.unconstrain(draws)), expected, rtol=1e-9)
+    found = density.values(density.unconstrain(draws)) - log_volume(study, draws)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
-    "hypothesis", [one for one in FORMS.values() if one.counting != LATENT], ids=lambda h: h.name
+    ("hypothesis", "study"),
+    [case for case in CASES.values() if case[0].counting != LATENT],
+    ids=[name for name, case in CASES.items() if case[0].counting != LATENT],
 )
-def test_the_log_density_is_the_plain_models(hypothesis):
-    model, density = build(HOFFMANN, hypothesis), made_density(hypothesis)
+def test_the_log_density_is_the_plain_models(hypothesis, study):
+    model, density = build(study, hypothesis), made_density(hypothesis, study)
     plain = model.compile_logp(mode="FAST_COMPILE")
-    draws = prior_draws(hypothesis, 100, seed=1)
+    draws = prior_draws(hypothesis, 100, study, seed=1)
     expected = [plain(as_pymc(one)) for one in each(draws)]
-    np.testing.assert_allclose(density.values(density.unconstrain(draws)), expected, rtol=1e-9)
+    found = density.values(density.unconstrain(draws)) - log_volume(study, draws)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def as_pymc(latents):
     """Free variables by the names and values that PyMC gives to their transforms."""
     point = {}
     for name, value in latents.items():
-        if name in ("sigma", "nu_minus_one"):
+        if name in ("sigma", "nu_minus_one", "eta", "tau"):
             point[f"{name}_log__"] = np.log(value)
-        elif name == "q" or name.endswith("_share"):
+        elif name in ("q", "kappa") or name.endswith("_share"):
             point[f"{name}_logodds__"] = np.log(value / (1 - value))
         else:
             point[name] = value
     return point
 
 
-@pytest.mark.parametrize("hypothesis", FORMS.values(), ids=FORMS)
-def test_the_gradient_is_the_slope_of_the_log_density(hypothesis):
-    density, study = made_density(hypothesis), sb.load_study(HOFFMANN)
+@pytest.mark.parametrize(("hypothesis", "study"), CASES.values(), ids=CASES)
+def test_the_gradient_is_the_slope_of_the_log_density(hypothesis, study):
+    density = made_density(hypothesis, study)
 
     def formula(point):
-        return independent_log_density(density.constrain(point), study, hypothesis)
+        latents = density.constrain(point)
+        return independent_log_density(latents, study, hypothesis) + log_volume(study, latents)
 
-    for point in density.unconstrain(prior_draws(hypothesis, 5, seed=2)):
+    for point in density.unconstrain(prior_draws(hypothesis, 5, study, seed=2)):
         _, gradient = density.value_and_gradient(point)
         slope = richardson(formula, point)
         np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-6 * abs(slope).max())
@@ -175,7 +213,7 @@ def test_one_compiled_form_serves_other_studies_priors_and_numbers_of_rows():
     sweep = dataclasses.replace(sweep, table=counted)
     for hypothesis, study in ((first, sb.load_study(HOFFMANN)), (wider, sweep)):
         density = log_density(run_data(study, hypothesis), hypothesis)
-        draws = prior_draws(hypothesis, 20, seed=3)
+        draws = prior_draws(hypothesis, 20, study, seed=3)
         expected = [independent_log_density(one, study, hypothesis) for one in each(draws)]
         np.testing.assert_allclose(density.values(density.unconstrain(draws)), expected, rtol=1e-9)
         densities.append(density)
@@ -188,10 +226,10 @@ def test_a_known_error_of_the_evaluation_adds_to_the_noise_in_quadrature():
     hypothesis = load_hypothesis("normal-noise")
     study = user_study(columns={"loss_se": 0.03})
     density = log_density(run_data(study, hypothesis), hypothesis)
-    draws = prior_draws(hypothesis, 1, seed=4)
+    draws = prior_draws(hypothesis, 1, study, seed=4)
     latents = [values[0] for values in draws.values()]
     log_E, log_term_N, log_term_D, log_alpha, log_beta, log_sigma = latents
-    runs, priors = study.runs, hypothesis.priors.values()
+    runs, priors = study.runs, without_run_effect(hypothesis).priors.values()
     loss = (
         np.exp(log_E)
         + np.exp(log_term_N) * (runs["N"] / 1e9) ** -np.exp(log_alpha)
@@ -206,7 +244,7 @@ def test_a_known_error_of_the_evaluation_adds_to_the_noise_in_quadrature():
 
 
 def test_an_overflow_has_no_density_and_no_gradient():
-    density = made_density(load_hypothesis("hoffmann-total"))
+    density = made_density(load_hypothesis("hoffmann-total"), sb.load_study(HOFFMANN))
     for spoilt in (
         np.full(7, 800.0),
         np.full(7, np.nan),
@@ -223,19 +261,59 @@ def test_sizes_from_one_to_ten_to_the_fifteen_do_not_overflow():
     runs = {"N": np.geomspace(1, 1e15, 9), "D": np.geomspace(1e15, 1, 9)}
     data = runs | {"observed_log_loss": np.full(9, 1.0), "relative_loss_se": np.zeros(9)}
     density = log_density(data, hypothesis)
-    points = density.unconstrain(prior_draws(hypothesis, 200, seed=5))
+    draws = prior_draws(hypothesis, 200, sb.load_study(HOFFMANN), seed=5)
+    points = density.unconstrain(draws)
     assert np.isfinite(density.values(points)).all()
 
 
-@pytest.mark.parametrize("hypothesis", FORMS.values(), ids=FORMS)
-def test_free_variables_survive_the_sampling_coordinates(hypothesis):
-    density, draws = made_density(hypothesis), prior_draws(hypothesis, 50, seed=6)
+@pytest.mark.parametrize(("hypothesis", "study"), CASES.values(), ids=CASES)
+def test_free_variables_survive_the_sampling_coordinates(hypothesis, study):
+    density, draws = made_density(hypothesis, study), prior_draws(hypothesis, 50, study, seed=6)
     points = density.unconstrain(draws)
-    assert points.shape == (50, len(latent_names(hypothesis)))
+    n_latents = sum(values[0].size for values in draws.values())
+    assert points.shape == (50, n_latents)
     for name, values in density.constrain(points).items():
         np.testing.assert_allclose(values, draws[name], rtol=1e-9, atol=1e-9)
     median = density.unconstrain(prior_medians(hypothesis))
     assert np.isfinite(density.value_and_gradient(median)[0])
+
+
+def test_run_effects_that_are_not_given_are_the_likely_ones():
+    """Under normal noise of 1%, rows 3% above the law and tau 2%: about 3% / tau, shrunk."""
+    hypothesis = load_hypothesis("hoffmann-total")
+    law = {**anchored_logs(**EPOCH), **{f"log_{k}": np.log(EPOCH[k]) for k in ("alpha", "beta")}}
+    latents = law | {"log_sigma": np.log(0.01), "nu_minus_one": 30.0, "tau": 0.02}
+    N = count(CHECKPOINTS.runs, "total")
+    loss = law_loss("chinchilla", latents, N, CHECKPOINTS.runs["D"]) * np.exp(0.03)
+    moved = dataclasses.replace(CHECKPOINTS, table=CHECKPOINTS.runs.assign(loss=loss, left_out=""))
+    density = made_density(hypothesis, moved)
+    point = density.unconstrain(latents)
+    assert (point[8:] == 0).all()
+    rows = moved.runs["trajectory"].value_counts()[list(moved.shared_trajectories)]
+    bounded = 0.03 / (1 + 0.03**2 / (36 * (0.01**2 + 0.02**2)))
+    expected = bounded / 0.02 * rows * 0.02**2 / (0.01**2 + rows * 0.02**2)
+    np.testing.assert_allclose(density.constrain(point)["run_effect"], expected, rtol=1e-9)
+
+
+def test_one_compiled_form_serves_any_number_of_run_effects():
+    hypothesis = load_hypothesis("hoffmann-total")
+    other = sb.load_study("porian2024-rw-3-warmup")
+    densities = [made_density(hypothesis, study) for study in (CHECKPOINTS, other)]
+    assert densities[0].form == densities[1].form
+    draws = prior_draws(hypothesis, 10, other, seed=8)
+    assert draws["run_effect"].shape == (10, 16)
+    found = densities[1].values(densities[1].unconstrain(draws)) - log_volume(other, draws)
+    expected = [independent_log_density(one, other, hypothesis) for one in each(draws)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_study_without_shared_trajectories_has_the_form_it_would_have_without_tau():
+    hypothesis, study = load_hypothesis("hoffmann-total"), sb.load_study(HOFFMANN)
+    plain = without_run_effect(hypothesis)
+    assert made_density(hypothesis, study).form == made_density(plain, study).form
+    np.testing.assert_array_equal(
+        made_density(hypothesis, study).data, made_density(plain, study).data
+    )
 
 
 @pytest.mark.parametrize("law", LATENTS)
@@ -256,7 +334,7 @@ def test_the_first_sampling_coordinate_is_the_log_loss_at_the_centre_of_the_runs
     hypothesis, study = load_hypothesis("hoffmann-total"), sb.load_study(HOFFMANN)
     data = run_data(study, hypothesis)
     N, D = (np.exp(np.log(data[name]).mean()) for name in ("N", "D"))
-    density = made_density(hypothesis)
+    density = made_density(hypothesis, study)
     known = anchored_logs(**EPOCH) | {f"log_{k}": np.log(EPOCH[k]) for k in ("alpha", "beta")}
     point = density.unconstrain({**known, "log_sigma": -5.0, "nu_minus_one": 2.0})
     E, size = EPOCH["E"], EPOCH["A"] / N ** EPOCH["alpha"]
@@ -268,6 +346,6 @@ def test_the_first_sampling_coordinate_is_the_log_loss_at_the_centre_of_the_runs
 
 
 def test_the_compiled_codes_data_cannot_be_changed_by_accident():
-    density = made_density(load_hypothesis("hoffmann-total"))
+    density = made_density(load_hypothesis("hoffmann-total"), sb.load_study(HOFFMANN))
     with pytest.raises(ValueError, match="read-only"):
         density.data[0] = 3

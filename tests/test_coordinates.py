@@ -1,11 +1,16 @@
 import numpy as np
 import pytest
 
-from scalebayes.coordinates import from_latents, to_latents
+from scalebayes.coordinates import (
+    bounded_residual,
+    conditional_effects,
+    from_latents,
+    to_latents,
+)
 from scalebayes.laws import LATENTS, anchored_terms, log_nested
 
 CENTRE = {"centre_N": np.log(3e8), "centre_D": np.log(6e9)}
-LOGITS = ("offset_share", "size_share", "q")
+LOGITS = ("offset_share", "size_share", "q", "kappa")
 
 
 def points(law, n=20):
@@ -65,3 +70,21 @@ def test_the_slopes_are_the_relative_falls_of_the_loss(law):
     z = dict(enumerate(from_latents(law, latents, **CENTRE)))
     first = 3 if "log_E" in LATENTS[law] or "offset_share" in LATENTS[law] else 2
     np.testing.assert_allclose(np.exp([z[first], z[first + 1]]), falls, rtol=1e-6)
+
+
+def test_run_effects_have_the_mean_and_width_of_a_normal_model():
+    """y_i ~ Normal(tau b, sigma), b ~ Normal(0, 1): the posterior of b by conjugacy."""
+    y, tau, sigma = np.array([0.01, 0.03, 0.02]), 0.02, 0.015
+    mean, width = conditional_effects(y.size, y.sum(), tau=tau, sigma=sigma)
+    precision = 1 + y.size * (tau / sigma) ** 2
+    assert width == pytest.approx(np.sqrt(precision))
+    assert mean == pytest.approx(tau * y.sum() / sigma**2 / precision)
+
+
+def test_a_row_far_from_the_rest_does_not_move_its_runs_effect():
+    residual = np.array([0.001, 0.1, 10.0, -10.0])
+    bounded = bounded_residual(residual, tau=0.003, sigma=0.004)
+    assert bounded[0] == pytest.approx(0.001, rel=2e-3)
+    assert np.abs(bounded).max() <= 3 * 0.005
+    assert bounded[3] == -bounded[2]
+    assert abs(bounded[2]) < 1e-4

@@ -15,7 +15,7 @@ from scalebayes.compiled import log_density
 from scalebayes.counting_grid import CountingGrid, resample, sample_grid
 from scalebayes.evidence import Evidence
 from scalebayes.gate import Settings, draw_posterior
-from scalebayes.hypotheses import OmegaPrior, load_hypothesis
+from scalebayes.hypotheses import OmegaPrior, load_hypothesis, without_run_effect
 from scalebayes.report import omega_bins
 from scalebayes.sampling import Draws
 
@@ -300,12 +300,13 @@ def test_the_two_humps_of_porians_third_stage_have_the_same_weights_from_five_se
 
 
 # Evidence on 37 cells (1/32 apart below 1/2, 1/8 above), integrated over a spline: the weight on
-# omega < 1/2. The hump near 1/20 has no trace in the evidence at 0 and 1/4.
+# omega < 1/2, rows of one run taken as independent. The hump near 1/20 has no trace in the evidence
+# at 0 and 1/4.
 HIDDEN_HUMPS = {"porian2024-rw-3-warmup": 0.635, "porian2024-owt2-3-warmup": 0.189}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "body"), HIDDEN_HUMPS.items(), ids=HIDDEN_HUMPS)
 def test_a_hump_between_two_points_of_the_grid_is_found(name, body):
-    fit = sb.fit(name, "latent-counting", draws=600, tune=400, cache=False)
+    fit = sb.fit(name, without_run_effect(LATENT), draws=600, tune=400, cache=False)
     assert omega_bins(fit)["body"] == pytest.approx(body, abs=0.03)

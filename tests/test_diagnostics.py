@@ -49,6 +49,14 @@ def test_one_quantity_that_has_not_mixed_is_found_wherever_it_stands(bad):
     assert any(problem.startswith("R-hat") and bad in problem for problem in found.problems)
 
 
+def test_one_element_of_a_vector_that_has_not_mixed_is_found_by_its_place():
+    effects = normals((*GOOD, 5))
+    effects[..., 3] += np.array([0, 0, 5, 5])[:, None]
+    found = diagnose({"tau": normals(seed=2), "run_effect": effects}, stats_of(GOOD))
+    assert found.checked == ("tau", *(f"run_effect[{i}]" for i in range(5)))
+    assert any("R-hat" in problem and "run_effect[3]" in problem for problem in found.problems)
+
+
 def test_two_separated_chains_fail():
     found = diagnose({"a": normals() + np.array([0, 0, 0, 3])[:, None]}, stats_of(GOOD))
     assert any("R-hat" in problem for problem in found.problems)

@@ -11,14 +11,15 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
-from fits import EPOCH, HOFFMANN, hoffmann_fit, small_latent_fit, user_study
+from fits import EPOCH, HOFFMANN, checkpoints_fit, hoffmann_fit, small_latent_fit, user_study
 from scipy import stats
 
 import scalebayes as sb
 from scalebayes import gate, storage
 from scalebayes.build import build
 from scalebayes.errors import InputError, NotConvergedWarning
-from scalebayes.hypotheses import hypothesis_from_json, load_hypothesis
+from scalebayes.fit import _reference
+from scalebayes.hypotheses import hypothesis_from_json, load_hypothesis, without_run_effect
 from scalebayes.laws import chinchilla
 from scalebayes.storage import content_digest
 from scalebayes.trees import still_prior
@@ -84,7 +85,7 @@ def test_a_fit_has_the_groups_and_names_that_others_read(made):
     assert {"posterior", "sample_stats", "log_likelihood", "prior"} <= set(fit.children)
     assert {"observed_data", "constant_data"} <= set(fit.children)
     hypothesis = hypothesis_from_json(fit.attrs["hypothesis"])
-    latents = [*hypothesis.priors]
+    latents = [*without_run_effect(hypothesis).priors]
     latents[latents.index("nu")] = "nu_minus_one"
     for group in ("posterior", "prior"):
         assert {*NATURAL, *latents} == set(fit[group].data_vars)
@@ -340,11 +341,86 @@ def test_three_runs_leave_the_prior_nearly_as_it_was():
     assert {"alpha", "beta", "a"} <= set(json.loads(fit.attrs["still_prior"]))
 
 
-def test_run_effects_that_are_not_modelled_are_said():
-    """Checkpoints of one trajectory are correlated; the model takes them as independent."""
-    study = user_study(columns={"trajectory": [f"t{i % 5}" for i in range(25)]})
-    assert quiet(study, cache=False).attrs["run_effect"] == "checkpoints treated as independent"
+def test_a_run_effect_has_its_draws_for_each_trajectory_by_name():
+    fit = checkpoints_fit()
+    assert fit.attrs["converged"] == 1, fit.attrs["problems"]
+    shared = sb.load_study(fit.attrs["study"]).shared_trajectories
+    effects = fit.posterior["run_effect"]
+    assert effects.dims == ("chain", "draw", "trajectory")
+    assert tuple(effects["trajectory"].values) == shared
+    assert len(shared) == 14
+    assert fit.posterior["tau"].dims == ("chain", "draw")
+    assert (fit.posterior["tau"] > 0).all()
+    assert json.loads(fit.attrs["latents"])[-1] == "tau"
+    prior = load_hypothesis("hoffmann-total").priors["tau"].frozen()
+    assert stats.kstest(fit["prior"]["tau"].values.ravel(), prior.cdf).pvalue > 1e-3
+    assert fit.attrs["run_effect"].startswith("run effect on 14 trajectories; not separable")
+
+
+def test_the_log_likelihood_of_checkpoints_is_that_with_their_run_effect():
+    fit = checkpoints_fit()
+    draws = fit.isel(draw=slice(0, 5))
+    names = [*json.loads(fit.attrs["latents"]), "run_effect"]
+    with build(fit.attrs["study"], "hoffmann-total"):
+        tree = xr.DataTree.from_dict({"posterior": draws["posterior"].to_dataset()[names]})
+        tree = pm.compute_log_likelihood(tree, progressbar=False)
+    expected = tree["log_likelihood"]["log_loss"].to_numpy()
+    np.testing.assert_allclose(draws["log_likelihood"]["log_loss"], expected, rtol=1e-9)
+
+
+def test_arviz_and_the_file_on_disk_take_run_effects_as_they_are(tmp_path):
+    fit = checkpoints_fit()
+    summary = az.summary(fit, var_names=["tau", "run_effect"], ci_prob=0.9, ci_kind="eti")
+    assert len(summary) == 15
+    path = tmp_path / "fit.nc"
+    sb.save_fit(fit, path)
+    xr.testing.assert_identical(sb.load_fit(path)["posterior"], fit["posterior"])
+
+
+@pytest.mark.slow
+def test_a_run_effects_posterior_is_that_of_the_plain_model():
+    """The plain model sampled by PyMC has no sampling coordinates of ours."""
+    fit = checkpoints_fit()
+    with build(fit.attrs["study"], "hoffmann-total"):
+        plain = pm.sample(1500, tune=2000, chains=4, cores=2, random_seed=1, progressbar=False)
+    for name in ("a", "E", "tau"):
+        ours, theirs = (
+            np.log(tree.posterior[name]) if name == "tau" else tree.posterior[name]
+            for tree in (fit, plain)
+        )
+        gap = float(ours.mean() - theirs.mean())
+        error = np.hypot(*(float(az.mcse(x.to_dataset(name="x"))["x"]) for x in (ours, theirs)))
+        assert abs(gap) < 4 * error, name
+
+
+def test_how_checkpoints_of_one_run_were_treated_is_said():
+    own = user_study(columns={"trajectory": [f"t{i % 5}" for i in range(25)]})  # an N for each
+    said = "run effect on 5 trajectories"
+    assert quiet(own, cache=False).attrs["run_effect"] == (
+        f"{said}; not separable from the N curve, its size is set by its prior"
+    )
+    crossed = user_study(columns={"trajectory": [f"t{i // 5}" for i in range(25)]})
+    assert quiet(crossed, cache=False).attrs["run_effect"] == said
+    independent = without_run_effect(load_hypothesis("normal-noise"))
+    fit = quiet(own, independent, cache=False)
+    assert fit.attrs["run_effect"] == "checkpoints treated as independent"
+    assert "tau" not in fit.posterior
     assert quiet(user_study(), cache=False).attrs["run_effect"] == ""
+
+
+def test_a_run_effect_far_above_its_prior_is_said():
+    """Each trajectory has an offset of 10%, which the law of N cannot take up."""
+    study = user_study(columns={"trajectory": [f"t{i % 5}" for i in range(25)]})
+    offset = np.tile([0.1, -0.1, 0.1, -0.1, 0.1], 5)
+    moved = study.table.assign(loss=study.table["loss"] * np.exp(offset))
+    fit = quiet(dataclasses.replace(study, table=moved), cache=False)
+    assert "of the loss it is far above its prior" in fit.attrs["run_effect"]
+
+
+def test_reference_priors_have_no_run_effect_where_the_hypothesis_has_none():
+    independent = without_run_effect(load_hypothesis("latent-counting"))
+    assert "tau" not in _reference(independent).priors
+    assert "tau" in _reference(load_hypothesis("latent-counting")).priors
 
 
 def test_nothing_is_printed_unless_asked(capfd):

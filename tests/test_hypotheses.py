@@ -19,6 +19,7 @@ from scalebayes.hypotheses import (
     hypothesis_names,
     load_hypothesis,
     models_folder,
+    without_run_effect,
 )
 
 NAMES = hypothesis_names()
@@ -37,6 +38,7 @@ log_alpha = { dist = "Normal", mu = -1.0498, sigma = 0.5 }
 log_beta = { dist = "Normal", mu = -1.0498, sigma = 0.5 }
 log_sigma = { dist = "Normal", mu = -4.6052, sigma = 1.0 }
 nu = { dist = "LogNormal", mu = 1.3863, sigma = 0.7 }
+tau = { dist = "HalfNormal", sigma = 0.005 }
 """
 OMEGA = (
     'omega = { dist = "Uniform", lower = 0.0, upper = 3.0, atoms = [0.0, 1.0], atom_mass = 0.5 }'
@@ -113,7 +115,8 @@ def prior_losses(name):
     """Return losses [draw, corner] that a hypothesis expects before it has seen any."""
     N, D = map(np.array, zip(*CORNERS, strict=True))
     runs = pd.DataFrame({"N": N, "D": D, "loss": [3.0, 2.8, 2.6, 2.4], "d_model": 2048})
-    runs = runs.assign(body=0.9 * N, embedding=0.1 * N, head=0.1 * N).drop(columns="d_model")
+    runs = runs.assign(body=0.9 * N, embedding=0.1 * N, head=0.1 * N, warmup_tokens=1.5e9)
+    runs = runs.drop(columns="d_model")
     study = sb.read_runs(runs, counting="total", name="corners", prior_dominated_ok=True)
     with sb.build(study, name):
         kwargs = {"mode": "FAST_COMPILE"}
@@ -134,6 +137,14 @@ def test_the_order_of_priors_in_a_file_does_not_matter(read):
     lines = TOTAL.strip().splitlines()
     turned = "\n".join([*lines[:5], *lines[:4:-1]])
     assert list(read(turned).priors) == list(read(TOTAL).priors)
+
+
+def test_the_scale_of_run_effects_may_be_left_out(read):
+    independent = read(without(TOTAL, "tau"))
+    assert "tau" not in independent.priors
+    assert independent == without_run_effect(read(TOTAL))
+    assert without_run_effect(independent) is independent
+    assert hypothesis_from_json(independent.to_json()) == independent
 
 
 def test_sigma_may_have_the_prior_in_place_of_its_log(read):

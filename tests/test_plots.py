@@ -217,6 +217,23 @@ def test_predicted_loss_takes_the_laws_own_count_where_there_is_one():
     np.testing.assert_allclose(predicted_loss(fit), chinchilla(2 * BODY, TOKENS, **EPOCH))
 
 
+def test_predicted_loss_leaves_out_what_warm_up_wastes():
+    fit = made_warmup_fit()
+    law = {name: float(fit["posterior"][name][0, 0]) for name in ("E", "A", "B", "alpha", "beta")}
+    N, D = fit["constant_data"]["N"], fit["constant_data"]["D"]
+    expected = law["E"] + law["A"] / N ** law["alpha"] + law["B"] / (0.9 * D) ** law["beta"]
+    np.testing.assert_allclose(predicted_loss(fit), expected)
+
+
+def made_warmup_fit():
+    """One draw of Epoch's law; half of the 20% of tokens in warm-up is wasted."""
+    values = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+    draws = {name: (("chain", "draw"), [[x]]) for name, x in (values | {"kappa": 0.5}).items()}
+    runs = {"N": [1e8, 1e9], "D": [2e9, 2e10], "warmup_share": [0.2, 0.2]}
+    data = xr.Dataset({name: ("run", values) for name, values in runs.items()})
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(draws), "constant_data": data})
+
+
 def test_residuals_of_one_per_cent_have_an_rms_of_one_per_cent():
     predicted = xr.DataArray([2.0, 3.0], dims="run")
     observed = predicted * np.exp([0.01, -0.01])

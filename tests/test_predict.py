@@ -56,6 +56,43 @@ def test_without_nu_the_noise_is_normal():
     assert stats.kstest(noise.values.ravel(), stats.norm.cdf).pvalue > 0.01
 
 
+def with_draws(fit, **values):
+    """A fit with further quantities, the same in every draw."""
+    posterior = fit["posterior"].to_dataset()
+    added = {name: xr.full_like(posterior["E"], value) for name, value in values.items()}
+    fit["posterior"] = xr.DataTree(posterior.assign(added))
+    return fit
+
+
+def test_a_new_run_has_a_run_effect_of_its_own_and_the_law_has_none():
+    fit = with_draws(made_fit(nu=None, draws=10_000), tau=0.02)
+    draws = predict(fit, {"N": [1e9, 1e9], "D": [2e10, 2e10]}, random_seed=1)
+    np.testing.assert_allclose(draws.loss, chinchilla(1e9, 2e10, **EPOCH))
+    noise = np.log(draws.loss_new / draws.loss) / np.hypot(0.01, 0.02)
+    one, other = (noise.sel(point=point).values.ravel() for point in (0, 1))
+    assert stats.kstest(one, stats.norm.cdf).pvalue > 0.01
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.03
+
+
+def test_the_noise_of_a_new_run_is_that_at_its_own_tokens_per_parameter():
+    fit = with_draws(made_fit(nu=None, draws=10_000), eta=0.5)
+    draws = predict(fit, {"N": [1e9, 1e9], "D": [2e10, 5e9]}, random_seed=1)
+    noise = np.log(draws.loss_new / draws.loss).std(("chain", "draw"))
+    np.testing.assert_allclose(noise, [0.01, 0.02], rtol=0.03)
+
+
+def test_the_law_of_warm_up_needs_the_tokens_of_each_points_warm_up():
+    fit = with_draws(made_fit(), kappa=0.5)
+    fit.attrs["law"] = "warmup"
+    points = {"N": [1e9] * 3, "D": [2e10] * 3, "warmup_tokens": [0.0, 1e10, 1e12]}
+    loss = predict(fit, points).loss.isel(chain=0, draw=0)
+    np.testing.assert_allclose(loss, chinchilla(1e9, np.array([2e10, 1.5e10, 1e10]), **EPOCH))
+    with pytest.raises(InputError, match="needs warmup_tokens"):
+        predict(fit, POINT)
+    with pytest.raises(InputError, match="warmup_tokens: .*-1.0.* is not a zero or positive"):
+        predict(fit, points | {"warmup_tokens": [-1.0, 0.0, 0.0]})
+
+
 def test_noise_is_independent_between_points():
     points = {"N": [1e9, 1e9], "D": [2e10, 2e10]}
     draws = predict(made_fit(nu=None, draws=10_000), points, random_seed=1)

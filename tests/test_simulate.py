@@ -91,6 +91,42 @@ def test_a_coefficient_that_is_not_given_goes_with_the_given_exponent():
     assert ((terms > 0.05) & (terms < 6)).mean() > 0.9
 
 
+def test_rows_of_one_trajectory_are_moved_together():
+    design = sb.load_study("porian2024-rw-1-kaplan")
+    parameters = TRUTH | {"sigma": 1e-9, "tau": 0.02}
+    study, truth = simulate(design, parameters=parameters, random_seed=1)
+    assert truth["tau"] == 0.02
+    N = run_data(study, load_hypothesis("hoffmann-total"))["N"]
+    shift = np.log(study.runs["loss"] / chinchilla(N, study.runs["D"], **EPOCH))
+    by_run = shift.groupby(study.runs["trajectory"]).agg(["mean", "std", "size"])
+    shared = by_run[by_run["size"] > 1]
+    assert shared["std"].max() < 1e-6
+    assert stats.kstest(shared["mean"] / 0.02, "norm").pvalue > 0.01
+    assert by_run.loc[by_run["size"] == 1, "mean"].abs().max() < 1e-6
+    assert "tau" not in simulate(HOFFMANN, random_seed=1)[1]
+    with pytest.raises(InputError, match="has no 'tau'"):
+        simulate(HOFFMANN, parameters={"tau": 0.01}, random_seed=1)
+
+
+def test_warm_up_wastes_tokens_and_noise_grows_as_they_get_few():
+    design = user_study(columns={"warmup_tokens": 3e9})
+    study, truth = simulate(
+        design, "warmup", parameters=TRUTH | {"sigma": 1e-9, "kappa": 0.4}, random_seed=1
+    )
+    D = study.runs["D"]
+    law = chinchilla(study.runs["N"], D - 0.4 * np.minimum(3e9, D), **EPOCH)
+    np.testing.assert_allclose(study.runs["loss"], law, rtol=1e-6)
+    assert truth["kappa"] == 0.4
+    with pytest.raises(InputError, match="kappa must be finite and above 0 and below 1"):
+        simulate(design, "warmup", parameters={"kappa": 1.0}, random_seed=1)
+    parameters = TRUTH | {"eta": 0.5, "sigma": 0.001}
+    study, _ = simulate(HOFFMANN, "ratio-noise", parameters=parameters, random_seed=2)
+    N = run_data(study, load_hypothesis("hoffmann-total"))["N"]
+    z = np.log(study.runs["loss"] / chinchilla(N, study.runs["D"], **EPOCH))
+    z = z / (0.001 * (20 * N / study.runs["D"]) ** 0.5)
+    assert stats.kstest(z, stats.t(4.0).cdf).pvalue > 0.01
+
+
 def test_a_latent_counting_is_drawn_or_given():
     omegas = [simulate(HOFFMANN, "latent-counting", random_seed=s)[1]["omega"] for s in range(60)]
     atoms = np.isin(omegas, [0.0, 1.0, 2.0]).mean()
@@ -175,6 +211,40 @@ def test_ranks_of_truths_among_posterior_draws_are_uniform(name):
         binned = np.array([rank[quantity] for rank in ranks]) * N_BINS // N_RANKS
         counts = np.bincount(binned, minlength=N_BINS)
         assert stats.chisquare(counts).pvalue > 0.002, (quantity, counts)
+
+
+@pytest.mark.slow
+def test_ranks_of_truths_under_a_run_effect_are_uniform():
+    """Ranks of 40 truths from the prior; the design is Porian's first stage, 14 runs with rows."""
+    design = sb.load_study("porian2024-rw-1-kaplan")
+    ranks = [run_effect_ranks(design, seed) for seed in range(40)]
+    for quantity in ranks[0]:
+        binned = np.array([rank[quantity] for rank in ranks]) * N_BINS // N_RANKS
+        counts = np.bincount(binned, minlength=N_BINS)
+        assert stats.chisquare(counts).pvalue > 0.002, (quantity, counts)
+
+
+def run_effect_ranks(design, seed):
+    """Rank, 0 to 99, of each quantity's truth among 99 nearly independent draws."""
+    hypothesis = load_hypothesis("hoffmann-total")
+    study, truth = simulate(design, hypothesis, random_seed=seed)
+    settings = Settings(draws=500, tune=500, cores=1, random_seed=seed)
+    density = log_density(run_data(study, hypothesis), hypothesis)
+    drawn = gate.draw_posterior(density, hypothesis, settings).quantities
+    names = ("E", "alpha", "beta", "a", "sigma", "nu", "tau")
+    return {name: int((thinned_by_ess(drawn[name]) < truth[name]).sum()) for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_run_effect_of_known_size_is_recovered(seed):
+    parameters = EPOCH | {"sigma": 0.004, "nu": 4.0, "tau": 0.004}
+    study, truth = simulate("porian2024-rw-1-kaplan", parameters=parameters, random_seed=seed)
+    fit = sb.fit(study, "hoffmann-total", cores=1, cache=False)
+    assert fit.attrs["converged"] == 1, fit.attrs["problems"]
+    assert fit.attrs["log_evidence_se"] < gate.MAX_EVIDENCE_SE
+    for name in ("E", "alpha", "beta", "a", "sigma", "tau"):
+        assert 0.001 < float((fit.posterior[name] < truth[name]).mean()) < 0.999, name
 
 
 def calibration_ranks(design, hypothesis, seed):
