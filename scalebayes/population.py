@@ -41,6 +41,7 @@ SHOWN_WEIGHT = 1e-4
 
 _FIRST_LOOK = {"draws": 500, "tune": 500}
 _REFITS, _WIDER = 2, 2.0  # rounds; sd of a refit's prior over the population's
+_NO_OMEGA = 1000.0  # stands for a fixed counting in the path of a seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,7 +350,7 @@ class _Builder:
         return found
 
     def _drawn(self, omega, cells, settings, *, attempt):
-        seed = settings.seed(attempt, 20, -1.0 if omega is None else float(omega))
+        seed = settings.seed(attempt, 20, _NO_OMEGA if omega is None else float(omega))
         likelihoods = tuple(cell.likelihood for cell in cells)
         density = population_density(
             np.array([padded(one) for one in likelihoods]),

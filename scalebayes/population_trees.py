@@ -75,15 +75,13 @@ def tree_of_population(population):
     return tree
 
 
-def study_place(likelihood, found, mean, spread):
+def study_place(likelihood, mean, spread):
     """Return the probability of a study as far from the population as this one.
 
     Parameters
     ----------
     likelihood : Mixture
         The study's own, over its evidence.
-    found : ndarray
-        Unused shape carrier: means [draw, exponent] are in `mean`.
     mean, spread : ndarray
         [draw, exponent] and [draw, exponent, exponent], what the population without this study
         expects.
@@ -172,7 +170,7 @@ def _constant(population, cell):
 def _prior(population, rng):
     """Return draws of the hyperparameters from their prior."""
     prior = _prior_of(population)
-    n, shape = _PRIOR_DRAWS, (1, _PRIOR_DRAWS)
+    shape = (1, _PRIOR_DRAWS)
     found = {
         "mu": prior["mu_location"] + prior["mu_sd"] * rng.standard_normal((*shape, 2)),
         "sd_between": prior["between"] * np.abs(rng.standard_normal((*shape, 2))),
@@ -191,7 +189,6 @@ def _prior(population, rng):
     found["a"] = _exponent_a(found["mu"])
     found["new_study"] = new_study(found, np.zeros(n_recipes), rng)
     found["new_study_a"] = _exponent_a(found["new_study"])
-    assert n == found["a"].shape[1]
     return _dataset(found, population)
 
 

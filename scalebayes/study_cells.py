@@ -27,6 +27,7 @@ from scalebayes.storage import cached_fit, content_key, store_in_cache
 from scalebayes.trees import versions
 
 _LOG_EXPONENTS = ("log_alpha", "log_beta")
+_NO_OMEGA = 1000.0  # stands for a fixed counting in the path of a seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +223,7 @@ def _drawn(study, omega, *, checked, prior, seed, cache):
     tree = cached_fit(key) if cache else None
     if tree is None:
         density = log_density(data, hypothesis)
-        path = (-1.0 if omega is None else float(omega), 11)
+        path = (_NO_OMEGA if omega is None else float(omega), 11)
         draw = checked_posterior if checked else draw_posterior
         tree = _tree_of(draw(density, hypothesis, settings, path=path))
         if cache:
