@@ -219,6 +219,48 @@ def predict(
     _end(result.attrs["converged"])
 
 
+@app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm sweep.nc -o pooled.nc")
+def pool(
+    fits: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIT|STUDY]...",
+            help="Files that fit wrote, or bundled studies; the default set unless given.",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Hypothesis of the bundled studies.")
+    ] = "latent-counting",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="NetCDF file to write.")] = None,
+    seed: Seed = 1,
+    draws: Draws = None,
+    tune: Tune = None,
+    chains: Chains = None,
+    cores: Cores = None,
+    cache: Cache = True,
+    as_json: Json = False,
+):
+    """Pool studies: the population that their scaling exponents come from, and a new study's."""
+    from scalebayes.population_report import population_rows, population_text
+
+    path = out if out is None else writable(out)
+    settings = _given(draws=draws, tune=tune, chains=chains, cores=cores)
+    given = [
+        _fit_of(name, model, random_seed=seed, cache=cache) for name in fits or sb.DEFAULT_STUDIES
+    ]
+    result = sb.pool(given, random_seed=seed, cache=cache, **settings)
+    if as_json:
+        facts = {name: result.attrs[name] for name in ("hypothesis_name", "omega", "problems")}
+        converged = bool(result.attrs["converged"])
+        _print_json(population_rows(result), converged=converged, **facts)
+    else:
+        _print_text(population_text(result), result)
+    if path is not None:
+        sb.save_fit(result, path)
+        typer.echo(f"Saved to {path}", err=True)
+    _end(result.attrs["converged"])
+
+
 @app.command(epilog="Example: scalebayes studies --json")
 def studies(as_json: Json = False):
     """List the published studies that are bundled."""
@@ -315,6 +357,13 @@ def _end(converged):
 def _given(**options):
     """Return the options that were given, so that the functions' own defaults hold for the rest."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _fit_of(name, model, **settings):
+    """Return a saved fit, or the fit of a bundled study of that name."""
+    if name.endswith(".nc"):
+        return sb.load_fit(name)
+    return sb.fit(sb.load_study(name), model, **settings)
 
 
 def _optimum(result, compute, asked):

@@ -116,7 +116,7 @@ def pooled_studies(fits):
     if isinstance(fits, xr.DataTree):  # a mapping itself, of groups
         fits = [fits]
     given = list(fits.values()) if isinstance(fits, Mapping) else list(fits)
-    if any(not isinstance(one, xr.DataTree) or "hypothesis" not in one.attrs for one in given):
+    if any(not isinstance(one, xr.DataTree) or "study_record" not in one.attrs for one in given):
         msg = "pool takes fits, as scalebayes.fit returns them."
         raise InputError(msg)
     if len(given) < 2:

@@ -15,7 +15,7 @@ from scalebayes.classical import ClassicalFit
 from scalebayes.counting import Architecture
 from scalebayes.errors import InputError, ResultError
 
-COMMANDS = ("fit", "optimal", "predict", "studies", "models", "reconcile")
+COMMANDS = ("fit", "optimal", "predict", "pool", "studies", "models", "reconcile")
 # Besiroglu et al. (2024), arXiv:2404.10102
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
@@ -511,3 +511,25 @@ def test_a_latent_counting_is_shown_with_its_weights(run, replaced):
     assert "Worst R-hat 1.002, least bulk ESS 800 over the grid." in out
     lines = [line.split() for line in out.splitlines()]
     assert ["2", "2.00", "±", "0.01", ".73", ".70", "converged"] in lines
+
+
+def test_pool_refuses_two_studies_made_from_the_same_runs(run, monkeypatch):
+    def fit(study, *_, **__):
+        record = {"shared_runs": study.shared_runs, "group": "g", "recipe": {}}
+        tree = made_fit(study=study.name)
+        tree.attrs |= {"study_record": json.dumps(record), "data_hash": study.name}
+        return tree
+
+    monkeypatch.setitem(vars(sb), "fit", fit)
+    end = run("pool", "porian2024-rw-1-kaplan", "porian2024-rw-2-lastlayer")
+    assert (end.code, end.out) == (2, "")
+    assert "set of shared runs can be pooled once only" in end.err
+
+
+def test_pool_of_a_file_that_is_no_fit_says_what_it_takes(run, tmp_path):
+    tree = made_fit()
+    del tree.attrs["study_record"]
+    sb.save_fit(tree, tmp_path / "other.nc")
+    end = run("pool", "other.nc", "other.nc")
+    assert end.code == 2
+    assert "pool takes fits" in end.err

@@ -11,6 +11,7 @@ from scalebayes.mixtures import Mixture, padded
 from scalebayes.optimum import exponent_at_size, frontier
 from scalebayes.population import checked_prior
 from scalebayes.population_model import population_model
+from scalebayes.population_report import population_rows, population_text
 from scalebayes.population_trees import REFERENCE_FAMILY, study_place
 from tests.fits import EPOCH, user_study
 
@@ -87,6 +88,25 @@ def test_the_same_seed_gives_the_same_population(fits, pooled):
     again = sb.pool(fits, draws=500, cores=2, cache=False)
     np.testing.assert_array_equal(again["posterior"]["mu"], pooled["posterior"]["mu"])
     np.testing.assert_array_equal(again["studies"]["a"], pooled["studies"]["a"])
+
+
+@pytest.mark.slow
+def test_the_report_names_every_study_and_what_is_still_the_prior(pooled):
+    rows = population_rows(pooled)
+    assert {row["study"] for row in rows} == {"population", *TRUTHS}
+    spreads = [row for row in rows if "spread" in row["name"]]
+    assert len(spreads) == 4
+    assert any(row["mark"] == "mostly prior" for row in spreads)  # three studies tell no spread
+    text = population_text(pooled)
+    assert "3 studies under hoffmann-total, N counted as total." in text
+    assert all(name in text for name in TRUTHS)
+
+
+@pytest.mark.slow
+def test_a_population_that_failed_says_so_at_every_number(pooled):
+    failed = pooled.copy()
+    failed.attrs = {**pooled.attrs, "converged": 0, "problems": "R-hat 1.2 of mu[0]"}
+    assert all("not converged" in row["mark"] for row in population_rows(failed))
 
 
 @pytest.mark.slow

@@ -31,7 +31,16 @@ ORDER = (
         "plots",
         "exponent_plots",
     ),
-    *("text_table", "report", "findings", "page", "reconcile_page", "reconcile", "plan"),
+    *(
+        "text_table",
+        "report",
+        "population_report",
+        "findings",
+        "page",
+        "reconcile_page",
+        "reconcile",
+        "plan",
+    ),
     *("formatting", "arguments", "cli"),
 )
 MAY_IMPORT_PYMC = {

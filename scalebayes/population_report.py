@@ -1,0 +1,166 @@
+"""A population -> what people read of it: tidy rows, a table, and what qualifies them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from scalebayes.population_model import PRIOR
+from scalebayes.report import interval_text, number, share, summary_row
+from scalebayes.text_table import text_table
+from scalebayes.trees import MOSTLY_PRIOR
+
+_EXPONENT_NAMES = {"alpha": "alpha", "beta": "beta"}
+_LEGEND = (
+    "Medians with 90% equal-tailed intervals. Exponents are those of the law in N = body + omega\n"
+    "V d at the omega shown; they are not averaged over omega. a = beta/(alpha + beta). total\n"
+    "counting: dlog N*/dlog C where N* has 1e9 parameters in all, for models of Pearce & Song's\n"
+    "shape. spread: standard deviation of log exponents, between groups and within. new study: of\n"
+    "a new group, without any of the recipes. A recipe effect is a contrast within groups."
+)
+_STUDIES_LEGEND = (
+    "a of each study, alone at this omega and in the population. Pareto k: how well the draws\n"
+    "made alone stand for those in the population; good below 0.7."
+)
+
+
+def population_rows(population):
+    """Return tidy rows of a population: exponents, spreads, recipe effects, a new study.
+
+    Parameters
+    ----------
+    population : DataTree
+        From `population.pool`.
+
+    Returns
+    -------
+    list of dict
+        As `report.summary_row`, with "population" or the study's name as study.
+    """
+    posterior, mark = population["posterior"].to_dataset(), _marks(population)
+    rows = []
+
+    def add(name, draws, key=None):
+        rows.append(summary_row("population", name, "1", draws, mark=mark(key or name, draws)))
+
+    for one in _EXPONENT_NAMES:
+        add(f"{one} (mean study)", np.exp(posterior["mu"].sel(exponent=one)), ("mu", one))
+    add("a (mean study)", posterior["a"], ("a", None))
+    if "a_total" in posterior:
+        add("a (mean study, total counting)", posterior["a_total"])
+    for level in ("between", "within"):
+        for one in _EXPONENT_NAMES:
+            draws = posterior[f"sd_{level}"].sel(exponent=one)
+            add(f"spread of log {one} {level} groups", draws, (f"sd_{level}", one))
+    if "recipe_effect_a" in posterior:
+        for recipe in posterior["recipe"].to_numpy():
+            draws = posterior["recipe_effect_a"].sel(recipe=recipe)
+            add(f"{recipe}: effect on a", draws, ("recipe_effect_a", recipe))
+    add("a (new study)", posterior["new_study_a"])
+    if "new_study_a_total" in posterior:
+        add("a (new study, total counting)", posterior["new_study_a_total"])
+    studies = population["studies"].to_dataset()
+    converged = "" if population.attrs["converged"] else "not converged"
+    for study in studies["study"].to_numpy():
+        chosen = studies.sel(study=study)
+        rows.append(
+            summary_row(str(study), "a in the population", "1", chosen["a"], mark=converged)
+        )
+        rows.append(summary_row(str(study), "a alone", "1", chosen["own_a"], mark=converged))
+    return rows
+
+
+def population_text(population):
+    """Return a population as text for a terminal."""
+    rows = population_rows(population)
+    shared = [row for row in rows if row["study"] == "population"]
+    table = pd.DataFrame(
+        [
+            {
+                "quantity": row["name"],
+                "median": number(row["median"]),
+                "90% interval": f"[{number(row['lower'])}, {number(row['upper'])}]",
+                "note": row["mark"],
+            }
+            for row in shared
+        ]
+    )
+    blocks = [_head(population), text_table(table), _LEGEND]
+    blocks += [_omega_table(population)] if population["evidence"].sizes["omega"] > 1 else []
+    blocks += [text_table(_study_table(population)), _STUDIES_LEGEND, *_notes(population)]
+    return "\n\n".join(blocks)
+
+
+def _head(population):
+    attrs = population.attrs
+    studies = json.loads(attrs["studies"])
+    head = f"{len(studies)} studies under {attrs['hypothesis_name']}"
+    if attrs["omega"] == "":
+        return f"{head}, N counted as {attrs['counting']}."
+    weight = share(attrs["omega_weight"])
+    return f"{head}, omega common to all: shown at {attrs['omega']:g}, which has weight {weight}."
+
+
+def _omega_table(population):
+    evidence = population["evidence"].to_dataset()
+    best = float(evidence["log_evidence"].max())
+    return text_table(
+        pd.DataFrame(
+            {
+                "omega": [f"{one:g}" for one in evidence["omega"].to_numpy()],
+                "log evidence below the best": [
+                    f"{best - float(one):.1f}" for one in evidence["log_evidence"]
+                ],
+                "weight": [share(float(one)) for one in evidence["weight"]],
+                "state": [str(one) for one in evidence["status"].to_numpy()],
+            }
+        )
+    )
+
+
+def _study_table(population):
+    studies, facts = population["studies"].to_dataset(), population["constant_data"].to_dataset()
+    return pd.DataFrame(
+        [
+            {
+                "study": str(name),
+                "group": str(facts["group"].sel(study=name).item()),
+                "a alone": interval_text(studies["own_a"].sel(study=name)),
+                "a in the population": interval_text(studies["a"].sel(study=name)),
+                "Pareto k": f"{facts['pareto_k'].sel(study=name).item():.2f}",
+            }
+            for name in studies["study"].to_numpy()
+        ]
+    )
+
+
+def _notes(population):
+    attrs = population.attrs
+    notes = [*json.loads(attrs["recipes_not_identified"]), *json.loads(attrs["recipes_assumed"])]
+    refitted = json.loads(attrs["refitted"])
+    notes += [f"fitted again near the population: {', '.join(refitted)}"] if refitted else []
+    prior = json.loads(attrs["population_prior"])
+    if prior != PRIOR:
+        changed = {name: value for name, value in prior.items() if value != PRIOR[name]}
+        notes.append(f"priors changed: {changed}")
+    if any(row["mark"] == "mostly prior" for row in population_rows(population)):
+        notes.append("mostly prior: posterior sd above half of the prior's")
+    return ["\n".join(notes)] if notes else []
+
+
+def _marks(population):
+    """Return a function from a quantity to what keeps it from being a finding."""
+    prior = population["prior"].to_dataset()
+
+    def mark(key, draws):
+        marks = [] if population.attrs["converged"] else ["not converged"]
+        name, label = key if isinstance(key, tuple) else (key, None)
+        if name in prior and not name.startswith("new_study"):
+            before = prior[name]
+            before = before.sel({before.dims[-1]: label}) if label is not None else before
+            after = np.log(draws) if name == "mu" else draws
+            if float(after.std()) > MOSTLY_PRIOR * float(before.std()):
+                marks.append("mostly prior")
+        return "; ".join(marks)
+
+    return mark
