@@ -36,6 +36,8 @@ MAX_STORED_LOG_LIKELIHOOD = 4e7
 
 _FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is said to be far out
 
+_NOT_SEPARABLE = "; not separable from the N curve, its size is set by its prior"
+
 UNITS = {"E": "nats", "A": "nats", "B": "nats"}
 UNITS |= dict.fromkeys(("sigma", "omega", "a", "kappa", "eta", "tau"), "1")
 _PACKAGES = ("scalebayes", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
@@ -300,21 +302,29 @@ def _run_effect(study, data):
     said = f"run effect on {len(shared)} trajectories"
     if (runs.groupby("N")["trajectory"].nunique() > 1).any():
         return said
-    return f"{said}; not separable from the N curve, its size is set by its prior"
+    return said + _NOT_SEPARABLE
 
 
-def _swallowed(tree):
-    """Return in words that run effects are larger than their prior has them; "" otherwise."""
+def _with_size_of_run_effect(tree, problems):
+    """Say in the attributes where run effects are far larger than their prior has them.
+
+    Return the problems, with one more where nothing but that prior separates them from the curve of
+    N: large effects then have room for other modes, in which they and the law share out the loss
+    differently, and no search for modes is sure to find those.
+    """
     if RUN_EFFECT not in tree["posterior"]:
-        return ""
+        return list(problems)
     size = float(tree["posterior"][RUN_EFFECT].median())
     if size < float(tree["prior"][RUN_EFFECT].quantile(_FAR_OUT)):
-        return ""
-    return f"; at {size:.1%} of the loss it is far above its prior: it takes up what the law misses"
+        return list(problems)
+    separable = not tree.attrs["run_effect"].endswith(_NOT_SEPARABLE)
+    tree.attrs["run_effect"] += f"; at {size:.1%} of the loss it is far above its prior"
+    swallowed = f"run effects of {size:.1%} of the loss, far above their prior, hide the curve of N"
+    return [*problems, *([] if separable else [swallowed])]
 
 
 def _with_verdict(tree, evidence, problems):
-    tree.attrs["run_effect"] += _swallowed(tree)
+    problems = _with_size_of_run_effect(tree, problems)
     tree.attrs |= {
         "log_evidence": evidence.log_evidence,
         "log_evidence_se": evidence.se,

@@ -408,13 +408,16 @@ def test_how_checkpoints_of_one_run_were_treated_is_said():
     assert quiet(user_study(), cache=False).attrs["run_effect"] == ""
 
 
-def test_a_run_effect_far_above_its_prior_is_said():
+@pytest.mark.parametrize("own_N", [True, False])
+def test_a_run_effect_far_above_its_prior_is_said_and_fails_where_it_hides_the_curve(own_N):
     """Each trajectory has an offset of 10%, which the law of N cannot take up."""
-    study = user_study(columns={"trajectory": [f"t{i % 5}" for i in range(25)]})
-    offset = np.tile([0.1, -0.1, 0.1, -0.1, 0.1], 5)
+    groups = [i % 5 if own_N else i // 5 for i in range(25)]
+    study = user_study(columns={"trajectory": [f"t{group}" for group in groups]})
+    offset = np.array([0.1, -0.1, 0.1, -0.1, 0.1])[groups]
     moved = study.table.assign(loss=study.table["loss"] * np.exp(offset))
     fit = quiet(dataclasses.replace(study, table=moved), cache=False)
     assert "of the loss it is far above its prior" in fit.attrs["run_effect"]
+    assert ("hide the curve of N" in fit.attrs["problems"]) == own_N
 
 
 def test_reference_priors_have_no_run_effect_where_the_hypothesis_has_none():

@@ -228,7 +228,7 @@ def run_effect_ranks(design, seed):
     """Rank, 0 to 99, of each quantity's truth among 99 nearly independent draws."""
     hypothesis = load_hypothesis("hoffmann-total")
     study, truth = simulate(design, hypothesis, random_seed=seed)
-    settings = Settings(draws=500, tune=500, cores=1, random_seed=seed)
+    settings = Settings(cores=1, target_accept=0.9, random_seed=seed)
     density = log_density(run_data(study, hypothesis), hypothesis)
     drawn = gate.draw_posterior(density, hypothesis, settings).quantities
     names = ("E", "alpha", "beta", "a", "sigma", "nu", "tau")
