@@ -4,12 +4,10 @@ Heavy imports stay inside the commands, so that `--help` is quick.
 """
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 import scalebayes as sb
 from scalebayes.arguments import (
@@ -20,78 +18,36 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
-from scalebayes.errors import InputError, NotConvergedWarning
-
-BAD_INPUT, NOT_TRUSTWORTHY, NOT_READ_OR_SAVED, INTERRUPTED = 2, 3, 4, 130
-"""Exit codes, beside 0 for a good end."""
-
-
-class _Commands(TyperGroup):
-    """Turns the errors that a user can meet into one sentence and an exit code."""
-
-    def invoke(self, ctx):
-        """Run the command that was asked for."""
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            warnings.simplefilter("ignore", NotConvergedWarning)  # the first line printed says it
-            try:
-                return super().invoke(ctx)
-            except InputError as error:
-                _fail(error, BAD_INPUT)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                _fail(error, NOT_READ_OR_SAVED)
-            except KeyboardInterrupt:
-                _fail("interrupted", INTERRUPTED)
-
+from scalebayes.cli_pool import pool
+from scalebayes.console import Commands, end, given, print_json, print_text, sentence
+from scalebayes.errors import InputError
+from scalebayes.options import (
+    Cache,
+    Chains,
+    Columns,
+    Context,
+    Cores,
+    Counting,
+    Draws,
+    Family,
+    FitFile,
+    Json,
+    LossUnit,
+    Seed,
+    Tied,
+    Tune,
+    Units,
+    Vocabulary,
+    Window,
+)
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 good, 2 bad input, 3 not trustworthy, 4 not read or saved, 130 stopped.",
 )
-
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--columns", help="Our names for the table's: N=params,D=tokens,loss=ce."),
-]
-Units = Annotated[
-    list[str] | None, typer.Option("--units", help="Units of N and D: N=B,D=B (K, M, B or T).")
-]
-LossUnit = Annotated[
-    str | None, typer.Option(help="nats, bits or log10, per token; required for a file of runs.")
-]
-Counting = Annotated[
-    str | None, typer.Option(help="What N counts: body, body+head, total, or omega as a number.")
-]
-Vocabulary = Annotated[float | None, typer.Option(help="Tokens in the vocabulary.")]
-Tied = Annotated[
-    bool | None, typer.Option("--tied/--untied", help="Whether embedding and head are one matrix.")
-]
-Context = Annotated[float | None, typer.Option(help="Tokens per sequence.")]
-Window = Annotated[
-    str | None, typer.Option(help="default or none: rows of a bundled study to use.")
-]
-Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
-Draws = Annotated[int | None, typer.Option(help="Draws kept per chain; 1000 unless given.")]
-Tune = Annotated[int | None, typer.Option(help="Draws per chain to adapt the sampler.")]
-Chains = Annotated[int | None, typer.Option(help="Chains; 4 unless given.")]
-Cores = Annotated[int | None, typer.Option(help="Chains run at once; changes no number.")]
-Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Re-use fits made before.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON: version, converged, rows.")]
-FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A file that fit wrote.")]
-Family = Annotated[
-    str | None,
-    typer.Option(
-        "--architecture",
-        help="Shape of the models asked about: study, or aspect_ratio=64,vocab_size=32000,"
-        "tied=true; context_length=2048 where C counts attention. Needed where N or C is counted "
-        "otherwise than in the law.",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -135,17 +91,17 @@ def fit(
     facts = {"counting": counting, "vocab_size": vocab_size, "context_length": context_length}
     switches = {"drop_missing": drop_missing, "dedupe": dedupe}
     switches |= {"prior_dominated_ok": prior_dominated_ok}
-    options = _given(**facts, tied=tied) | {name: True for name, on in switches.items() if on}
-    options |= _given(columns=read_pairs(columns, "--columns"), units=read_pairs(units, "--units"))
+    options = given(**facts, tied=tied) | {name: True for name, on in switches.items() if on}
+    options |= given(columns=read_pairs(columns, "--columns"), units=read_pairs(units, "--units"))
     study = read_study(runs, options, loss_unit=loss_unit, window=window)
     hypothesis = sb.load_hypothesis(model)
     path = writable(out or Path(f"{study.name}-{hypothesis.name}.nc"))
-    settings = _given(draws=draws, tune=tune, chains=chains, cores=cores)
+    settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     result = sb.fit(study, hypothesis, random_seed=seed, cache=cache, **settings)
     _show_fit(result, _classical(study, result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)
-    _end(result.attrs["converged"])
+    end(result.attrs["converged"])
 
 
 @app.command(epilog="Example: scalebayes optimal sweep-hoffmann-total.nc -C 1e21 -C 1e24")
@@ -183,10 +139,10 @@ def optimal(
         text = formatting.optimal_text(*answers[0], result)
     if as_json:
         rows = [formatting.optimal_rows(*answer, result) for answer in answers]
-        _print_json([row for some in rows for row in some], result)
+        print_json([row for some in rows for row in some], result)
     else:
-        _print_text(text, result)
-    _end(result.attrs["converged"])
+        print_text(text, result)
+    end(result.attrs["converged"])
 
 
 @app.command(epilog="Example: scalebayes predict sweep-hoffmann-total.nc points.csv -o losses.csv")
@@ -208,57 +164,20 @@ def predict(
     result = sb.load_fit(path)
     table = read_points(points, read_pairs(columns, "--columns"), read_pairs(units, "--units"))
     asked = {"counting": counting, "architecture": read_architecture(architecture)}
-    draws = sb.predict(result, table, random_seed=seed, **_given(**asked))
+    draws = sb.predict(result, table, random_seed=seed, **given(**asked))
     rows = formatting.prediction_rows(draws, result)
     if as_json:
-        _print_json(rows, result)
+        print_json(rows, result)
     else:
-        _print_text(formatting.prediction_text(draws, result), result)
+        print_text(formatting.prediction_text(draws, result), result)
     if path_out is not None:
         write_csv(rows, path_out)
-    _end(result.attrs["converged"])
+    end(result.attrs["converged"])
 
 
-@app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm sweep.nc -o pooled.nc")
-def pool(
-    fits: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FIT|STUDY]...",
-            help="Files that fit wrote, or bundled studies; the default set unless given.",
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="Hypothesis of the bundled studies.")
-    ] = "latent-counting",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="NetCDF file to write.")] = None,
-    seed: Seed = 1,
-    draws: Draws = None,
-    tune: Tune = None,
-    chains: Chains = None,
-    cores: Cores = None,
-    cache: Cache = True,
-    as_json: Json = False,
-):
-    """Pool studies: the population that their scaling exponents come from, and a new study's."""
-    from scalebayes.population_report import population_rows, population_text
-
-    path = out if out is None else writable(out)
-    settings = _given(draws=draws, tune=tune, chains=chains, cores=cores)
-    given = [
-        _fit_of(name, model, random_seed=seed, cache=cache) for name in fits or sb.DEFAULT_STUDIES
-    ]
-    result = sb.pool(given, random_seed=seed, cache=cache, **settings)
-    if as_json:
-        facts = {name: result.attrs[name] for name in ("hypothesis_name", "omega", "problems")}
-        converged = bool(result.attrs["converged"])
-        _print_json(population_rows(result), converged=converged, **facts)
-    else:
-        _print_text(population_text(result), result)
-    if path is not None:
-        sb.save_fit(result, path)
-        typer.echo(f"Saved to {path}", err=True)
-    _end(result.attrs["converged"])
+app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm sweep.nc -o pooled.nc")(
+    pool
+)
 
 
 @app.command(epilog="Example: scalebayes studies --json")
@@ -268,7 +187,7 @@ def studies(as_json: Json = False):
 
     table = sb.studies().reset_index()
     if as_json:
-        _print_json(table.to_dict("records"))
+        print_json(table.to_dict("records"))
         return
     shown = ["study", "n_used", "n_rows", "counting", "corpus", "citation"]
     typer.echo(formatting.frame_text(table[shown]))
@@ -286,7 +205,7 @@ def models(
     if name is not None:
         _show_model(name, as_json=as_json)
     elif as_json:
-        _print_json(table.to_dict("records"))
+        print_json(table.to_dict("records"))
     else:
         typer.echo(formatting.frame_text(table))
 
@@ -308,14 +227,14 @@ def reconcile(
     as_json: Json = False,
 ):
     """Fit the published studies and show why their compute-optimal answers differ."""
-    settings = _given(draws=draws, tune=tune, chains=chains, cores=cores)
+    settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     result = sb.reconcile(out=out, studies=study or None, random_seed=seed, cache=cache, **settings)
     if as_json:
-        _print_json(result.summary.to_dict("records"), converged=result.converged)
+        print_json(result.summary.to_dict("records"), converged=result.converged)
     else:
         typer.echo(result.headline)
     typer.echo(f"Wrote {Path(out) / 'index.html'}", err=True)
-    _end(result.converged)
+    end(result.converged)
 
 
 def main(argv=None):
@@ -332,38 +251,6 @@ def main(argv=None):
         Always: 0 good, 2 bad input, 3 not trustworthy, 4 cannot read or save, 130 interrupted.
     """
     app(args=argv, prog_name="scalebayes")
-
-
-def _fail(error, code):
-    typer.secho(f"scalebayes: {_sentence(error)}", fg="red", err=True)
-    raise typer.Exit(code)
-
-
-def _sentence(error):
-    """Return an error on one line; the operating system's own are said without their number."""
-    named = isinstance(error, OSError) and error.strerror and error.filename
-    return f"{error.filename}: {error.strerror}" if named else " ".join(str(error).split())
-
-
-def _show_warning(message, *_args, **_kwargs):
-    typer.echo(f"warning: {message}", err=True)
-
-
-def _end(converged):
-    if not converged:
-        raise typer.Exit(NOT_TRUSTWORTHY)
-
-
-def _given(**options):
-    """Return the options that were given, so that the functions' own defaults hold for the rest."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _fit_of(name, model, **settings):
-    """Return a saved fit, or the fit of a bundled study of that name."""
-    if name.endswith(".nc"):
-        return sb.load_fit(name)
-    return sb.fit(sb.load_study(name), model, **settings)
 
 
 def _optimum(result, compute, asked):
@@ -383,7 +270,7 @@ def _classical(study, result):
             study, counting=study.counting if counting == "latent" else counting
         )
     except InputError as error:
-        typer.echo(f"no classical fit: {_sentence(error)}", err=True)
+        typer.echo(f"no classical fit: {sentence(error)}", err=True)
         return None
 
 
@@ -393,9 +280,9 @@ def _show_fit(result, classical, *, as_json):
     if as_json:
         evidence = {name: result.attrs[name] for name in ("log_evidence", "log_evidence_se")}
         point = None if classical is None else classical.record()
-        _print_json(formatting.fit_rows(result), result, classical=point, **evidence)
+        print_json(formatting.fit_rows(result), result, classical=point, **evidence)
     else:
-        _print_text(formatting.fit_text(result, classical=classical), result)
+        print_text(formatting.fit_text(result, classical=classical), result)
 
 
 def _show_model(name, *, as_json):
@@ -407,26 +294,9 @@ def _show_model(name, *, as_json):
     bundled = models_folder() / f"{hypothesis.name}.toml"
     path = Path(name) if name.endswith(".toml") else bundled
     if as_json:
-        _print_json([json.loads(hypothesis.to_json())])
+        print_json([json.loads(hypothesis.to_json())])
     else:
         typer.echo(path.read_text(encoding="utf-8").rstrip())
-
-
-def _print_text(text, result):
-    from scalebayes.formatting import verdict
-
-    typer.secho(verdict(result), fg=None if result.attrs["converged"] else "red", bold=True)
-    typer.echo(text)
-
-
-def _print_json(rows, result=None, *, converged=None, **more):
-    from scalebayes.formatting import rows_json
-
-    if result is not None:
-        converged = bool(result.attrs["converged"])
-        names = ("study", "hypothesis_name", "counting", "problems", "random_seed")
-        more |= {name: result.attrs[name] for name in names}
-    typer.echo(rows_json(rows, version=sb.__version__, converged=converged, **more))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ ORDER = (
         "reconcile",
         "plan",
     ),
-    *("formatting", "arguments", "cli"),
+    *("formatting", "arguments", "options", "console", "cli_pool", "cli"),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),

@@ -1,0 +1,59 @@
+"""The command `pool`: studies, or files of fits -> the population behind them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import scalebayes as sb
+from scalebayes.arguments import writable
+from scalebayes.console import end, given, print_json, print_text
+from scalebayes.options import Cache, Chains, Cores, Draws, Json, Seed, Tune
+
+
+def pool(
+    fits: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIT|STUDY]...",
+            help="Files that fit wrote, or bundled studies; the default set unless given.",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Hypothesis of the bundled studies.")
+    ] = "latent-counting",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="NetCDF file to write.")] = None,
+    seed: Seed = 1,
+    draws: Draws = None,
+    tune: Tune = None,
+    chains: Chains = None,
+    cores: Cores = None,
+    cache: Cache = True,
+    as_json: Json = False,
+):
+    """Pool studies: the population that their scaling exponents come from, and a new study's."""
+    from scalebayes.population_report import population_rows, population_text
+
+    path = out if out is None else writable(out)
+    settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
+    fitted = [
+        _fit_of(name, model, random_seed=seed, cache=cache) for name in fits or sb.DEFAULT_STUDIES
+    ]
+    result = sb.pool(fitted, random_seed=seed, cache=cache, **settings)
+    if as_json:
+        facts = {name: result.attrs[name] for name in ("hypothesis_name", "omega", "problems")}
+        converged = bool(result.attrs["converged"])
+        print_json(population_rows(result), converged=converged, **facts)
+    else:
+        print_text(population_text(result), result)
+    if path is not None:
+        sb.save_fit(result, path)
+        typer.echo(f"Saved to {path}", err=True)
+    end(result.attrs["converged"])
+
+
+def _fit_of(name, model, **settings):
+    """Return a saved fit, or the fit of a bundled study of that name."""
+    if name.endswith(".nc"):
+        return sb.load_fit(name)
+    return sb.fit(sb.load_study(name), model, **settings)

@@ -1,0 +1,79 @@
+"""What commands share: errors as one sentence and an exit code, text and JSON on the terminal."""
+
+import warnings
+
+import typer
+from typer.core import TyperGroup
+
+import scalebayes as sb
+from scalebayes.errors import InputError, NotConvergedWarning
+
+BAD_INPUT, NOT_TRUSTWORTHY, NOT_READ_OR_SAVED, INTERRUPTED = 2, 3, 4, 130
+"""Exit codes, beside 0 for a good end."""
+
+
+class Commands(TyperGroup):
+    """Turns the errors that a user can meet into one sentence and an exit code."""
+
+    def invoke(self, ctx):
+        """Run the command that was asked for."""
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            warnings.simplefilter("ignore", NotConvergedWarning)  # the first line printed says it
+            try:
+                return super().invoke(ctx)
+            except InputError as error:
+                fail(error, BAD_INPUT)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                fail(error, NOT_READ_OR_SAVED)
+            except KeyboardInterrupt:
+                fail("interrupted", INTERRUPTED)
+
+
+def fail(error, code):
+    """Say an error on stderr and leave with an exit code."""
+    typer.secho(f"scalebayes: {sentence(error)}", fg="red", err=True)
+    raise typer.Exit(code)
+
+
+def sentence(error):
+    """Return an error on one line; the operating system's own are said without their number."""
+    named = isinstance(error, OSError) and error.strerror and error.filename
+    return f"{error.filename}: {error.strerror}" if named else " ".join(str(error).split())
+
+
+def show_warning(message, *_args, **_kwargs):
+    """Say a warning on one line of stderr."""
+    typer.echo(f"warning: {message}", err=True)
+
+
+def end(converged):
+    """Leave with the exit code of results that are not to be trusted, where they are not."""
+    if not converged:
+        raise typer.Exit(NOT_TRUSTWORTHY)
+
+
+def given(**options):
+    """Return the options that were given, so that the functions' own defaults hold for the rest."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def print_text(text, result):
+    """Print a result as text, its verdict first."""
+    from scalebayes.formatting import verdict
+
+    typer.secho(verdict(result), fg=None if result.attrs["converged"] else "red", bold=True)
+    typer.echo(text)
+
+
+def print_json(rows, result=None, *, converged=None, **more):
+    """Print rows as JSON, with version, verdict and what the result is of."""
+    from scalebayes.formatting import rows_json
+
+    if result is not None:
+        converged = bool(result.attrs["converged"])
+        names = ("study", "hypothesis_name", "counting", "problems", "random_seed")
+        more |= {name: result.attrs[name] for name in names}
+    typer.echo(rows_json(rows, version=sb.__version__, converged=converged, **more))

@@ -1,0 +1,45 @@
+"""Options that several commands take, with their help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", help="Our names for the table's: N=params,D=tokens,loss=ce."),
+]
+Units = Annotated[
+    list[str] | None, typer.Option("--units", help="Units of N and D: N=B,D=B (K, M, B or T).")
+]
+LossUnit = Annotated[
+    str | None, typer.Option(help="nats, bits or log10, per token; required for a file of runs.")
+]
+Counting = Annotated[
+    str | None, typer.Option(help="What N counts: body, body+head, total, or omega as a number.")
+]
+Vocabulary = Annotated[float | None, typer.Option(help="Tokens in the vocabulary.")]
+Tied = Annotated[
+    bool | None, typer.Option("--tied/--untied", help="Whether embedding and head are one matrix.")
+]
+Context = Annotated[float | None, typer.Option(help="Tokens per sequence.")]
+Window = Annotated[
+    str | None, typer.Option(help="default or none: rows of a bundled study to use.")
+]
+Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
+Draws = Annotated[int | None, typer.Option(help="Draws kept per chain; 1000 unless given.")]
+Tune = Annotated[int | None, typer.Option(help="Draws per chain to adapt the sampler.")]
+Chains = Annotated[int | None, typer.Option(help="Chains; 4 unless given.")]
+Cores = Annotated[int | None, typer.Option(help="Chains run at once; changes no number.")]
+Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Re-use fits made before.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: version, converged, rows.")]
+FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A file that fit wrote.")]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        help="Shape of the models asked about: study, or aspect_ratio=64,vocab_size=32000,"
+        "tied=true; context_length=2048 where C counts attention. Needed where N or C is counted "
+        "otherwise than in the law.",
+    ),
+]
