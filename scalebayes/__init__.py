@@ -25,11 +25,12 @@ if TYPE_CHECKING:
         HypothesisError,
         InputError,
         NotConvergedWarning,
+        OutsidePopulationWarning,
         ResultError,
         StudyError,
     )
-    from scalebayes.fit import fit
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
+    from scalebayes.literature import alone_of, fit
     from scalebayes.optimum import optimal
     from scalebayes.population import pool
     from scalebayes.predict import predict
@@ -49,6 +50,7 @@ _HOME = {
     "HypothesisError": "errors",
     "InputError": "errors",
     "NotConvergedWarning": "errors",
+    "OutsidePopulationWarning": "errors",
     "ResultError": "errors",
     "Shape": "architecture",
     "Study": "studies",
@@ -56,7 +58,8 @@ _HOME = {
     "build": "build",
     "chinchilla_shapes": "published",
     "classical_fit": "classical",
-    "fit": "fit",
+    "alone_of": "literature",
+    "fit": "literature",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
     "load_fit": "storage",
@@ -84,10 +87,12 @@ __all__ = [
     "HypothesisError",
     "InputError",
     "NotConvergedWarning",
+    "OutsidePopulationWarning",
     "ResultError",
     "Shape",
     "Study",
     "StudyError",
+    "alone_of",
     "build",
     "chinchilla_shapes",
     "classical_fit",

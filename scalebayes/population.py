@@ -5,33 +5,24 @@ runs have an alpha of .13 at omega = 0 and of .35 at omega = 1. Only exponents a
 pool; E, A and B belong to a study's tokenizer and corpus.
 """
 
-import contextlib
-import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from scalebayes.counting_grid import NEGLIGIBLE, STARTING_GRID, intervals_to_halve
-from scalebayes.diagnostics import Diagnostics, diagnose
+from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, NotConvergedWarning
-from scalebayes.evidence import Evidence, bridge_evidence, normalised_weights
+from scalebayes.evidence import normalised_weights
 from scalebayes.gate import MAX_EVIDENCE_SE, Settings
-from scalebayes.mixtures import Mixture, padded
 from scalebayes.pooled_draws import hyperparameters, pareto_k, study_predictive
-from scalebayes.population_model import PRIOR, PopulationDensity, population_density
+from scalebayes.population_draws import Population, drawn_population
+from scalebayes.population_model import PRIOR
 from scalebayes.population_trees import tree_of_population
-from scalebayes.recipes import RecipeDesign, recipe_design
-from scalebayes.sampling import Draws, sample
-from scalebayes.study_cells import (
-    Cell,
-    PooledStudy,
-    is_latent,
-    pooled_studies,
-    replace_problems,
-    study_cell,
-)
+from scalebayes.progress import status_line
+from scalebayes.recipes import recipe_design
+from scalebayes.study_cells import is_latent, pooled_studies, replace_problems, study_cell
 
 MAX_PARETO_K = 0.7
 """Pareto k of a study's draws, weighted to the population, above which it is fitted again."""
@@ -41,84 +32,6 @@ SHOWN_WEIGHT = 1e-4
 
 _FIRST_LOOK = {"draws": 500, "tune": 500}
 _REFITS, _WIDER = 2, 2.0  # rounds; sd of a refit's prior over the population's
-_NO_OMEGA = 1000.0  # stands for a fixed counting in the path of a seed
-
-
-@dataclass(frozen=True, kw_only=True)
-class PopulationCell:
-    """The population at one omega.
-
-    Parameters
-    ----------
-    omega : float or None
-        None where the counting of the fits is fixed.
-    cells : tuple of Cell
-        One per study.
-    likelihoods : tuple of Mixture
-        One per study, over the study's evidence.
-    density : PopulationDensity
-    draws : Draws
-        Of the hyperparameters.
-    evidence : Evidence
-        Log marginal likelihood of all studies' runs at this omega.
-    pareto_k : ndarray
-        [study], worst over 50 draws of the population; NaN when nobody looked.
-    refitted : tuple of str
-        Studies that were fitted again under a prior near the population.
-    diagnostics : Diagnostics or None
-    problems : tuple of str
-    """
-
-    omega: float | None
-    cells: tuple[Cell, ...]
-    likelihoods: tuple[Mixture, ...]
-    density: PopulationDensity
-    draws: Draws
-    evidence: Evidence
-    pareto_k: np.ndarray
-    refitted: tuple[str, ...] = ()
-    diagnostics: Diagnostics | None = None
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Population:
-    """Studies, their recipes, and the population at each omega.
-
-    Parameters
-    ----------
-    studies : tuple of PooledStudy
-    recipes : RecipeDesign
-    groups : tuple of str
-        Groups of several studies.
-    in_group : ndarray
-        [study, group], 1 where a study is of that group.
-    cells : tuple of PopulationCell
-        By increasing omega.
-    prior : ndarray
-        Prior weight of each omega.
-    settings : Settings
-    """
-
-    studies: tuple[PooledStudy, ...]
-    recipes: RecipeDesign
-    groups: tuple[str, ...]
-    in_group: np.ndarray
-    cells: tuple[PopulationCell, ...]
-    prior: np.ndarray
-    settings: Settings
-
-    @property
-    def weight(self):
-        """Return the posterior weight of each omega."""
-        with np.errstate(divide="ignore"):
-            log_prior = np.log(self.prior)
-        return normalised_weights(log_prior + self.log_evidence)
-
-    @property
-    def log_evidence(self):
-        """Return the log evidence of each omega, nats."""
-        return np.array([one.evidence.log_evidence for one in self.cells])
 
 
 def pool(
@@ -175,7 +88,7 @@ def pool(
     """
     settings = pool_settings(draws, tune, chains, cores, random_seed)
     studies = pooled_studies(fits)
-    with _progress(progressbar, "pool") as advance:
+    with status_line(progressbar, "pool") as advance:
         found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
         tree = tree_of_population(found)
     if not tree.attrs["converged"]:
@@ -208,6 +121,34 @@ def population_of(studies, settings, *, prior=None, cache=True, advance=None):
         pending = intervals_to_halve(omega, weight, heights, omega_prior, pending)
         wanted = {(left + right) / 2 for left, right in pending}
     return builder.population(_all_settled(cells, builder, omega_prior))
+
+
+def population_without(population, i, omega):
+    """Return the population at one omega of all studies but one, from few draws, unchecked.
+
+    Parameters
+    ----------
+    population : Population
+    i : int
+        Position of the study left out; the recipes and the groups stay as they are.
+    omega : float or None
+
+    Returns
+    -------
+    PopulationCell
+    """
+    cell = next(one for one in population.cells if one.omega == omega)
+    kept = [j for j in range(len(population.studies)) if j != i]
+    x, in_group = population.recipes.x[kept], population.in_group[kept]
+    return drawn_population(
+        omega,
+        [cell.cells[j] for j in kept],
+        x=x,
+        in_group=in_group,
+        prior=population.hyperprior,
+        settings=replace(population.settings, **_FIRST_LOOK),
+        attempt=9,
+    )
 
 
 def checked_prior(prior):
@@ -280,6 +221,7 @@ class _Builder:
             in_group=self.in_group,
             cells=tuple(cells[value] for value in omega),
             prior=prior,
+            hyperprior=self.prior,
             settings=self.settings,
         )
 
@@ -350,39 +292,8 @@ class _Builder:
         return found
 
     def _drawn(self, omega, cells, settings, *, attempt):
-        seed = settings.seed(attempt, 20, _NO_OMEGA if omega is None else float(omega))
-        likelihoods = tuple(cell.likelihood for cell in cells)
-        density = population_density(
-            np.array([padded(one) for one in likelihoods]),
-            self.recipes.x,
-            self.in_group,
-            self.prior,
-        )
-        several = 2**attempt if attempt < 3 else 1
-        draws = sample(
-            density,
-            _start(density.form, self.prior),
-            draws=settings.draws * several,
-            tune=settings.tune * several,
-            chains=settings.chains,
-            cores=settings.cores,
-            seed=seed,
-            target_accept=(0.95, 0.99, 0.995)[attempt] if attempt < 3 else 0.9,
-        )
-        own = [cell.evidence for cell in cells]
-        bridge = bridge_evidence(density, draws, seed=seed)
-        return PopulationCell(
-            omega=omega,
-            cells=tuple(cells),
-            likelihoods=likelihoods,
-            density=density,
-            draws=_thinned(draws, several),
-            evidence=Evidence(
-                log_evidence=bridge.log_evidence + sum(one.log_evidence for one in own),
-                se=float(np.sqrt(bridge.se**2 + sum(one.se**2 for one in own))),
-            ),
-            pareto_k=np.full(len(cells), np.nan),
-        )
+        design = {"x": self.recipes.x, "in_group": self.in_group, "prior": self.prior}
+        return drawn_population(omega, cells, settings=settings, attempt=attempt, **design)
 
 
 def _all_settled(cells, builder, prior):
@@ -405,24 +316,6 @@ def _grid(cells, prior):
         return omega, normalised_weights(np.log(prior.weights(omega)) + heights), heights
 
 
-def _start(form, prior):
-    start = np.zeros(len(form.latents))
-    start[:2] = prior["mu_location"]
-    start[2:4], start[4:6] = np.log(prior["between"]), np.log(prior["within"])
-    return start
-
-
-def _thinned(draws, step):
-    if step == 1:
-        return draws
-    return replace(
-        draws,
-        unconstrained=draws.unconstrained[:, ::step],
-        log_density=draws.log_density[:, ::step],
-        stats={name: values[:, ::step] for name, values in draws.stats.items()},
-    )
-
-
 def _flat(quantities):
     """Return one entry [chain, draw] per element of hyperparameters."""
     flat = {}
@@ -430,14 +323,3 @@ def _flat(quantities):
         columns = values.reshape(*values.shape[:2], -1)
         flat |= {f"{name}[{i}]": columns[..., i] for i in range(columns.shape[-1])}
     return flat
-
-
-@contextlib.contextmanager
-def _progress(shown, title):
-    if not (sys.stderr.isatty() if shown is None else shown):
-        yield None
-        return
-    from rich.console import Console  # only where something is shown
-
-    with Console(stderr=True).status(f"{title}: compiling and sampling") as status:
-        yield lambda text: status.update(f"{title}: {text} done")

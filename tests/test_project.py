@@ -15,12 +15,23 @@ PACKAGE = ROOT / "scalebayes"
 
 # A module imports only from those before it. A new module gets its place here.
 ORDER = (
-    *("errors", "laws", "noise", "coordinates", "architecture", "counting", "flops", "first_order"),
+    *(
+        "errors",
+        "progress",
+        "laws",
+        "noise",
+        "coordinates",
+        "architecture",
+        "counting",
+        "flops",
+        "first_order",
+    ),
     *("surface", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
-    *("population_model", "pooled_draws", "population_trees", "population"),
+    *("population_model", "population_draws", "pooled_draws", "population_trees", "population"),
+    *("joined_study", "literature"),
     *("discrepancy", "predict"),
     *(
         "simulate",
