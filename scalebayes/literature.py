@@ -267,11 +267,14 @@ def _shares(tree, alone):
 def _sensitivity(tree, names):
     if "log_likelihood" not in tree.children:  # too large to be stored
         return {}
-    wanted = ("posterior", "log_likelihood", "log_prior")
-    fresh = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in wanted})
-    table = az.psense_summary(fresh, var_names=names, round_to=6)
-    kept = table[["prior", "likelihood"]].astype(float)
-    return {str(name): {key: float(x) for key, x in row.items()} for name, row in kept.iterrows()}
+    found = {name: {} for name in names}
+    for group in ("prior", "likelihood"):
+        wanted = ("posterior", f"log_{group}")  # a fresh tree: an accessor keeps its last filter
+        fresh = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in wanted})
+        values = az.psense(fresh, var_names=names, group=group)
+        for name in names:
+            found[name][group] = float(values[name])
+    return found
 
 
 def _same_runs(study, other):

@@ -46,6 +46,7 @@ ORDER = (
         "text_table",
         "report",
         "population_report",
+        "literature_report",
         "findings",
         "page",
         "reconcile_page",
