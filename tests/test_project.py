@@ -21,6 +21,7 @@ ORDER = (
     *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
     *("population_model", "pooled_draws", "population_trees", "population"),
+    *("omega_by_group_model", "omega_by_group"),
     *("discrepancy", "predict"),
     *(
         "simulate",
@@ -45,7 +46,7 @@ ORDER = (
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model"),
+    *("simulate", "population_model", "omega_by_group_model", "omega_by_group"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
