@@ -96,7 +96,7 @@ def pool(
     return tree
 
 
-def population_of(studies, settings, *, prior=None, cache=True, advance=None):
+def population_of(studies, settings, *, prior=None, cache=True, advance=None, attempts=3):
     """Return the `Population` of studies.
 
     Parameters
@@ -107,10 +107,12 @@ def population_of(studies, settings, *, prior=None, cache=True, advance=None):
         As in `pool`.
     advance : callable, optional
         Called with a text after each omega.
+    attempts : int
+        How often, 1 to 3, draws of the population are made until they pass the gate.
     """
-    builder = _Builder(tuple(studies), settings, checked_prior(prior), cache, advance)
+    builder = _Builder(tuple(studies), settings, checked_prior(prior), cache, advance, attempts)
     if not is_latent(studies):
-        return builder.population({None: builder.settled(builder.first_look(None))})
+        return builder.population({None: builder.settled(None, builder.cells(None))})
     omega_prior = studies[0].hypothesis.omega
     wanted = {omega_prior.lower, omega_prior.upper, *omega_prior.atoms}
     wanted |= {omega for omega in STARTING_GRID if omega_prior.lower <= omega <= omega_prior.upper}
@@ -197,9 +199,9 @@ def pool_settings(draws, tune, chains, cores, random_seed):
 class _Builder:
     """Draws the population at one omega after the other."""
 
-    def __init__(self, studies, settings, prior, cache, advance):
+    def __init__(self, studies, settings, prior, cache, advance, attempts):
         self.studies, self.settings, self.prior = studies, settings, prior
-        self.cache, self.advance = cache, advance or (lambda text: None)
+        self.cache, self.advance, self.attempts = cache, advance or (lambda text: None), attempts
         labels = [one.group for one in studies]
         self.groups = tuple(name for name in dict.fromkeys(labels) if labels.count(name) > 1)
         self.in_group = np.array([[float(one == name) for name in self.groups] for one in labels])
@@ -225,17 +227,21 @@ class _Builder:
             settings=self.settings,
         )
 
+    def cells(self, omega):
+        """Return every study's cell at an omega, unchecked."""
+        return [self._cell(study, omega) for study in self.studies]
+
     def first_look(self, omega):
         """Return the population at an omega from few draws, unchecked."""
-        cells = [self._cell(study, omega) for study in self.studies]
+        cells = self.cells(omega)
         found = self._drawn(omega, cells, replace(self.settings, **_FIRST_LOOK), attempt=9)
         self.advance("" if omega is None else f"omega {omega:g}")
         return found
 
-    def settled(self, first):
+    def settled(self, omega, unchecked):
         """Return the population at an omega that carries weight: checked, with refits."""
-        omega = first.omega
-        cells = [self._checked_cell(i, first) for i in range(len(self.studies))]
+        pairs = zip(self.studies, unchecked, strict=True)
+        cells = [self._checked_cell(study, omega, held) for study, held in pairs]
         refitted = []
         for _ in range(_REFITS + 1):
             found = self._gated(omega, cells)
@@ -265,10 +271,9 @@ class _Builder:
             problems=(*found.problems, *problems),
         )
 
-    def _checked_cell(self, i, first):
+    def _checked_cell(self, study, omega, held):
         """Return a study's cell after the gate looked at it; the same draws where they pass."""
-        held = first.cells[i]
-        checked = self._cell(self.studies[i], first.omega, checked=True)
+        checked = self._cell(study, omega, checked=True)
         same = np.array_equal(held.theta, checked.theta)
         return replace_problems(held, checked.problems or ()) if same else checked
 
@@ -277,7 +282,7 @@ class _Builder:
         return study_cell(study, omega, random_seed=seed, cache=self.cache, **options)
 
     def _gated(self, omega, cells):
-        for attempt in range(3):
+        for attempt in range(self.attempts):
             found = self._drawn(omega, cells, self.settings, attempt=attempt)
             diagnostics = diagnose(
                 _flat(hyperparameters(found.density.form, found.draws.unconstrained)),
@@ -305,7 +310,7 @@ def _all_settled(cells, builder, prior):
         if not due:
             return cells
         for value in sorted(due):
-            cells[value] = builder.settled(cells[value])
+            cells[value] = builder.settled(value, cells[value].cells)
         settled |= due
 
 

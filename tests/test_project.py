@@ -32,6 +32,7 @@ ORDER = (
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
     *("population_model", "population_draws", "pooled_draws", "population_trees", "population"),
     *("joined_study", "literature"),
+    *("omega_by_group_model", "omega_by_group"),
     *("discrepancy", "predict"),
     *(
         "simulate",
@@ -57,7 +58,7 @@ ORDER = (
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model"),
+    *("simulate", "population_model", "omega_by_group_model", "omega_by_group"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
