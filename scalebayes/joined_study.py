@@ -4,16 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.counting_grid import NEGLIGIBLE
 from scalebayes.evidence import Evidence, normalised_weights
 from scalebayes.mixtures import log_normal
 from scalebayes.pooled_draws import (
     hyperparameters,
     log_mean_exp,
     log_predictive,
-    pooled_indices,
     study_moments,
 )
+from scalebayes.pooled_studies import stratified, study_draws
 from scalebayes.population import population_without
 from scalebayes.population_draws import Population, PopulationCell
 from scalebayes.population_trees import study_place
@@ -40,12 +39,6 @@ class JoinedStudy:
     without: tuple[PopulationCell, ...]
 
     @property
-    def weight(self):
-        """Return the posterior weight of each omega; 0 where it is negligible."""
-        weight = np.where(self.population.weight > NEGLIGIBLE, self.population.weight, 0.0)
-        return weight / weight.sum()
-
-    @property
     def expected_weight(self):
         """Return the weight of each omega given the other studies alone."""
         with np.errstate(divide="ignore"):
@@ -63,21 +56,20 @@ class JoinedStudy:
         Returns
         -------
         quantities, stats : dict of ndarray
-            Each [chain, draw, ...], in random order; omega among the quantities where it varies.
+            As `pooled_studies.study_draws`.
         log_prior : ndarray
             [chain, draw], log density of the exponents (and weight of omega) that the other studies
             lead one to expect.
         """
-        settings = self.population.settings
-        shape, rng = (settings.chains, settings.draws), self._rng(0)
-        counts = stratified(self.weight, shape[0] * shape[1], rng)
-        parts = [self._picked(position, n) for position, n in enumerate(counts) if n]
-        order = rng.permutation(shape[0] * shape[1])
-        whole = {name: np.concatenate([one[name] for one in parts])[order] for name in parts[0]}
-        whole = {name: x.reshape(*shape, *x.shape[1:]) for name, x in whole.items()}
-        log_prior = whole.pop("log_prior")
-        stats = {name: whole.pop(name) for name in self.cells[0].cells[self.i].stats}
-        return whole, stats, log_prior
+        quantities, stats, position = study_draws(self.population, self.i)
+        theta = np.log(np.stack([quantities["alpha"], quantities["beta"]], axis=-1))
+        log_prior = np.empty(position.shape)
+        for one in np.unique(position):
+            there = position == one
+            with np.errstate(divide="ignore"):
+                log_weight = np.log(self.expected_weight[one])
+            log_prior[there] = log_weight + self._log_expected(self.without[one], theta[there])
+        return quantities, stats, log_prior
 
     def expected(self, n):
         """Return n draws of log_alpha, log_beta (and omega) given the other studies alone."""
@@ -106,25 +98,9 @@ class JoinedStudy:
 
     def place(self):
         """Return the probability of a study as far from the others, at the heaviest omega."""
-        best = int(np.argmax(self.weight))
+        best = int(np.argmax(self.population.weight))
         likelihood = self.cells[best].likelihoods[self.i]
         return study_place(likelihood, *self._expectation(self.without[best]))
-
-    def _picked(self, position, n):
-        cell, without = self.cells[position], self.without[position]
-        study = cell.cells[self.i]
-        seed = self.population.settings.seed(_SEED, 1)
-        picks = pooled_indices(cell, self.population, self.i, n, seed=seed)
-        found = {
-            name: x.reshape(-1, *x.shape[2:])[picks]
-            for name, x in {**study.quantities, **study.stats}.items()
-        }
-        if cell.omega is not None:
-            found["omega"] = np.full(n, cell.omega)
-        theta = np.log(np.stack([found["alpha"], found["beta"]], axis=-1))
-        with np.errstate(divide="ignore"):
-            log_weight = np.log(self.expected_weight[position])
-        return found | {"log_prior": log_weight + self._log_expected(without, theta)}
 
     def _log_expected(self, without, theta):
         """Return the log density of theta [draw, exponent] that the other studies expect."""
@@ -160,13 +136,6 @@ def joined_study(population, i):
     """Return the `JoinedStudy` of the study at position i of a population."""
     without = tuple(population_without(population, i, cell.omega) for cell in population.cells)
     return JoinedStudy(population=population, i=i, without=without)
-
-
-def stratified(weight, n, rng):
-    """Return how many of n draws each weight gets: its share, rounded up or down at random."""
-    ends = np.floor(np.cumsum(weight) / np.sum(weight) * n + rng.uniform()).astype(int)
-    ends[-1] = n
-    return np.diff(np.minimum(ends, n), prepend=0)
 
 
 def _hyperparameters(cell):

@@ -10,13 +10,20 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import xarray as xr
 
 from scalebayes.counting_grid import NEGLIGIBLE, STARTING_GRID, intervals_to_halve
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, NotConvergedWarning
 from scalebayes.evidence import normalised_weights
 from scalebayes.gate import MAX_EVIDENCE_SE, Settings
-from scalebayes.pooled_draws import hyperparameters, pareto_k, study_predictive
+from scalebayes.pooled_draws import (
+    hyperparameters,
+    pareto_k,
+    pooled_log_weights,
+    study_predictive,
+)
+from scalebayes.population_checks import population_checks
 from scalebayes.population_draws import Population, drawn_population
 from scalebayes.population_model import PRIOR
 from scalebayes.population_trees import tree_of_population
@@ -72,7 +79,8 @@ def pool(
     DataTree
         `posterior`: hyperparameters at the heaviest omega; `studies`: log alpha and log beta of
         each study alone and in the population; `grid` and `evidence` over omega; `prior`;
-        `sample_stats`; `constant_data`: group, recipe and Pareto k of each study. `attrs` say
+        `sample_stats`; `checks`: conclusions without each study and under other priors, see
+        `population_checks`; `constant_data`: group, recipe and Pareto k of each study. `attrs` say
         whether it converged, which omega is shown, and what is not identified.
 
     Raises
@@ -91,6 +99,10 @@ def pool(
     with status_line(progressbar, "pool") as advance:
         found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
         tree = tree_of_population(found)
+        if advance is not None:
+            advance("each omega")
+        checks = population_checks(found, _redraw(found))
+        tree["checks"] = xr.DataTree(checks)
     if not tree.attrs["converged"]:
         warnings.warn(f"pool: {tree.attrs['problems']}", NotConvergedWarning, stacklevel=2)
     return tree
@@ -151,6 +163,26 @@ def population_without(population, i, omega):
         settings=replace(population.settings, **_FIRST_LOOK),
         attempt=9,
     )
+
+
+def _redraw(population):
+    """Return a function that draws a population at one omega again, with a change."""
+
+    def redraw(omega, left_out, prior):
+        if left_out is not None:
+            return population_without(population, left_out, omega)
+        cell = next(one for one in population.cells if one.omega == omega)
+        return drawn_population(
+            omega,
+            cell.cells,
+            x=population.recipes.x,
+            in_group=population.in_group,
+            prior=prior,
+            settings=replace(population.settings, **_FIRST_LOOK),
+            attempt=9,
+        )
+
+    return redraw
 
 
 def checked_prior(prior):
@@ -245,7 +277,11 @@ class _Builder:
         refitted = []
         for _ in range(_REFITS + 1):
             found = self._gated(omega, cells)
-            k = pareto_k(found, self, seed=self.settings.seed(21))
+            weights = [
+                pooled_log_weights(found, self, i, seed=self.settings.seed(21))
+                for i in range(len(cells))
+            ]
+            k = pareto_k(weights)
             again = [i for i, value in enumerate(k) if value > MAX_PARETO_K]
             if not again or len(refitted) > _REFITS * len(cells):
                 break
@@ -267,6 +303,7 @@ class _Builder:
         return replace(
             found,
             pareto_k=k,
+            pooled_log_weights=tuple(weights),
             refitted=tuple(dict.fromkeys(refitted)),
             problems=(*found.problems, *problems),
         )

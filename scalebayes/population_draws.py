@@ -1,6 +1,6 @@
 """A population at one omega: what it is, and draws of its hyperparameters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from scalebayes.diagnostics import Diagnostics
 from scalebayes.evidence import Evidence, bridge_evidence, normalised_weights
 from scalebayes.gate import Settings
 from scalebayes.mixtures import Mixture, padded
-from scalebayes.population_model import PopulationDensity, population_density
+from scalebayes.population_model import PRIOR, PopulationDensity, population_density
 from scalebayes.recipes import RecipeDesign
 from scalebayes.sampling import Draws, sample
 from scalebayes.study_cells import Cell, PooledStudy
@@ -36,6 +36,8 @@ class PopulationCell:
         Log marginal likelihood of all studies' runs at this omega.
     pareto_k : ndarray
         [study], worst over 50 draws of the population; NaN when nobody looked.
+    pooled_log_weights : tuple of ndarray or None
+        Per study, as `pooled_draws.pooled_log_weights`; None when nobody looked.
     refitted : tuple of str
         Studies that were fitted again under a prior near the population.
     diagnostics : Diagnostics or None
@@ -49,6 +51,7 @@ class PopulationCell:
     draws: Draws
     evidence: Evidence
     pareto_k: np.ndarray
+    pooled_log_weights: tuple[np.ndarray, ...] | None = None
     refitted: tuple[str, ...] = ()
     diagnostics: Diagnostics | None = None
     problems: tuple[str, ...] = ()
@@ -70,9 +73,9 @@ class Population:
         By increasing omega.
     prior : ndarray
         Prior weight of each omega.
+    settings : Settings
     hyperprior : dict
         Values of `population_model.PRIOR`, with those that were changed.
-    settings : Settings
     """
 
     studies: tuple[PooledStudy, ...]
@@ -81,8 +84,8 @@ class Population:
     in_group: np.ndarray
     cells: tuple[PopulationCell, ...]
     prior: np.ndarray
-    hyperprior: dict
     settings: Settings
+    hyperprior: dict = field(default_factory=lambda: dict(PRIOR))
 
     @property
     def weight(self):

@@ -14,6 +14,7 @@ from scalebayes.pooled_draws import (
     new_study,
     pooled_indices,
 )
+from scalebayes.pooled_studies import study_optima
 from scalebayes.population_model import EXPONENTS
 from scalebayes.trees import versions
 
@@ -59,7 +60,7 @@ def tree_of_population(population):
     groups = {
         "posterior": _dataset(quantities, population),
         "sample_stats": _chains({**shown.draws.stats, "lp": shown.draws.log_density}),
-        "studies": _studies(population, shown, rng),
+        "studies": _studies(population, shown, rng).merge(study_optima(population)),
         "constant_data": _constant(population, shown),
         "prior": _prior(population, rng),
         "evidence": evidence_over_omega(population),
