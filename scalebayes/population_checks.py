@@ -1,8 +1,8 @@
 """What a population's conclusions rest on: each study left out, each prior half and twice as wide.
 
 Neither is sampled anew: draws of the population are weighted by what the change does to their
-density, smoothed, at each omega, and the omegas by what it does to their evidence. Where weights are
-too uneven for that, the population at that omega is drawn again.
+density, smoothed, at each omega, and the omegas by what it does to their evidence. Where the
+weights are too uneven for that, the population at that omega is drawn again.
 """
 
 from dataclasses import dataclass, replace
