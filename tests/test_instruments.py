@@ -197,42 +197,6 @@ def test_noise_spreads_what_is_reported():
 
 # Porian's interpolated isoFLOP curves
 
-# published exponents: Porian et al. (2024), arXiv:2406.19146, as released with its tables
-PORIAN = {
-    "rw-1-kaplan": 0.8353,
-    "rw-2-lastlayer": 0.7065,
-    "rw-3-warmup": 0.6020,
-    "rw-4-cosine": 0.5715,
-    "rw-5-tuned": 0.4969,
-    "owt2-1-kaplan": 0.8635,
-    "owt2-2-lastlayer": 0.6985,
-    "owt2-3-warmup": 0.6032,
-    "owt2-4-cosine": 0.5743,
-    "owt2-5-tuned": 0.5185,
-}
-
-
-@pytest.mark.parametrize("stage", PORIAN)
-def test_plain_interpolation_gives_porian_s_exponents(stage):
-    study = load_study(f"porian2024-{stage}", window="none")
-    found = float(porian_frontier(study)["exponent"])
-    assert found == pytest.approx(PORIAN[stage], abs=0.008)
-
-
-@pytest.mark.parametrize("stage", PORIAN)
-def test_resampled_and_weighted_interpolation_is_closer_still(stage):
-    study = load_study(f"porian2024-{stage}", window="none")
-    noise_sd = 0.002 if stage.startswith("rw") else 0.01
-    found = float(porian_frontier(study, noise_sd=noise_sd, resamples=1000)["exponent"])
-    assert found == pytest.approx(PORIAN[stage], abs=0.005)
-
-
-def test_optima_of_a_stage_are_near_the_published_ones():
-    # released table of optima: RefinedWeb, tuned, at 1e17 and 1.28e19 FLOP
-    study = load_study("porian2024-rw-1-kaplan", window="none")
-    N = porian_frontier(study)["N"].sel(compute=[1e17, 1.28e19], method="nearest")
-    np.testing.assert_allclose(N, [6515691, 371048304], rtol=0.1)
-
 
 def test_a_law_replayed_on_a_study_s_own_sizes_and_budgets():
     study = load_study("porian2024-rw-5-tuned", window="none")
@@ -258,53 +222,6 @@ def test_a_budget_whose_lowest_loss_is_at_an_end_has_no_optimum():
     log_N = xr.DataArray(np.log([1e6, 1e7, 1e8, 1e9]), dims="size")
     falling = xr.DataArray([4.0, 3.0, 2.0, 1.0], dims="size").expand_dims(compute=[1.0], axis=1)
     assert np.isnan(interpolated_minima(log_N, falling)["log_size"]).all()
-
-
-# Gemstones' hull
-
-
-def gemstones_runs(name):
-    runs = load_study(name, window="none").runs
-    shape = Shape(
-        d_model=runs["d_model"].to_numpy(),
-        n_layers=runs["n_layers"].to_numpy(),
-        d_ff=runs["d_ff"].to_numpy(),
-        n_heads=runs["n_heads"].to_numpy(),
-        key_value_heads=runs["n_heads"].to_numpy() / 2,
-        vocab_size=50304,
-        tied=False,
-        gated=True,
-        context_length=2048,
-    )
-    return runs.assign(total=runs["body"] + runs["embedding"], C=gemstones(shape) * runs["D"])
-
-
-@pytest.mark.parametrize(("counting", "published"), [("total", 0.5970), ("body", 0.7242)])
-def test_the_hull_of_gemstones_cooldowns_has_its_published_slopes(counting, published):
-    # McLeish et al. (2025), arXiv:2502.06857, released parameters of approach 1
-    runs = gemstones_runs("mcleish2025-gemstones-cooldown")
-    exponent, _ = gemstones_envelope(runs[counting], runs["C"], runs["loss"])
-    assert exponent == pytest.approx(published, abs=5e-4)
-
-
-def test_counting_moves_the_hull_of_gemstones_constant_rate_runs_as_published():
-    # published up to 1e11 tokens: .4994 total, .6269 body, from checkpoints every 2e9 tokens. The
-    # table has none below 1e10, which steepens both slopes alike (.60, .73)
-    runs = gemstones_runs("mcleish2025-gemstones-stable").query("D < 1.02e11")
-    total, body = (
-        gemstones_envelope(runs[name], runs["C"], runs["loss"])[0] for name in ("total", "body")
-    )
-    assert body - total == pytest.approx(0.6269 - 0.4994, abs=0.01)
-
-
-def test_a_hull_keeps_runs_that_no_mixture_of_others_beats():
-    compute, loss = [1, 2, 4, 8, 4], [4.0, 3.5, 2.0, 1.9, 3.0]
-    assert hull(compute, loss).tolist() == [0, 2, 3]
-
-
-def test_a_hull_needs_three_runs():
-    with pytest.raises(InputError, match="needs three runs or more, found 2"):
-        gemstones_envelope([1e8, 1e9], [1e18, 1e19], [3.0, 2.5])
 
 
 # regressions, designs and noise
