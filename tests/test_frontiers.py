@@ -54,10 +54,10 @@ def test_optima_of_a_stage_are_near_the_published_ones():
 
 STEP_TOKENS = 477 * 2**22  # tokens between checkpoints
 
-# Width, layers, checkpoint k (k times `STEP_TOKENS` tokens) and loss of the 21 runs on the published
-# hull, from wandb_dfs/wandb_df_for_fitting_hot_477.jsonl of mcleish7/gemstone-scaling-laws, commit
-# 1fb97a26: McLeish et al. (2025), arXiv:2502.06857. MIT licence, Copyright (c) 2025 Sean McLeish and
-# seven others.
+# Width, layers, checkpoint k (k times `STEP_TOKENS` tokens) and loss of the 21 runs on the
+# published hull, from wandb_dfs/wandb_df_for_fitting_hot_477.jsonl of
+# mcleish7/gemstone-scaling-laws, commit 1fb97a26: McLeish et al. (2025), arXiv:2502.06857. MIT
+# licence, Copyright (c) 2025 Sean McLeish and others.
 HULL = [
     *[(256, 23, 1, 4.3733826), (768, 3, 1, 4.1658096), (256, 23, 2, 3.8493843)],
     *[(384, 13, 2, 3.7927971), (512, 11, 3, 3.5559082), (512, 11, 4, 3.4772816)],
@@ -144,7 +144,9 @@ def test_without_checkpoints_below_1e10_tokens_both_slopes_are_steeper(counting,
 @pytest.mark.parametrize("kind", ["cooldown", "stable"])
 def test_a_study_says_that_its_table_cannot_give_the_published_slopes(kind):
     problems = load_study(f"mcleish2025-gemstones-{kind}").known_problems
-    assert any(".499 and .627" in problem and "below 1e10 tokens" in problem for problem in problems)
+    assert any(
+        ".499 and .627" in problem and "below 1e10 tokens" in problem for problem in problems
+    )
 
 
 def test_a_hull_keeps_runs_that_no_mixture_of_others_beats():
@@ -155,5 +157,3 @@ def test_a_hull_keeps_runs_that_no_mixture_of_others_beats():
 def test_a_hull_needs_three_runs():
     with pytest.raises(InputError, match="needs three runs or more, found 2"):
         gemstones_envelope([1e8, 1e9], [1e18, 1e19], [3.0, 2.5])
-
-

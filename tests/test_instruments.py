@@ -5,7 +5,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis.strategies import floats
 
-from scalebayes.architecture import Architecture, Shape, draw_gamma
+from scalebayes.architecture import Architecture, draw_gamma
 from scalebayes.counting import body_of
 from scalebayes.designs import (
     Design,
@@ -17,8 +17,7 @@ from scalebayes.designs import (
     study_losses,
 )
 from scalebayes.errors import CountingError, InputError
-from scalebayes.flops import gemstones
-from scalebayes.frontiers import gemstones_envelope, porian_frontier
+from scalebayes.frontiers import porian_frontier
 from scalebayes.instruments import (
     HOFFMANN_BUDGETS,
     KAPLAN,
@@ -31,7 +30,7 @@ from scalebayes.instruments import (
     kaplan_frontier,
 )
 from scalebayes.optimum import allocation_exponent, frontier, optimal_allocation
-from scalebayes.regressions import hull, interpolated_minima, parabola_minima, power_law
+from scalebayes.regressions import interpolated_minima, parabola_minima, power_law
 from scalebayes.studies import load_study, read_runs
 
 # Besiroglu et al. (2024), arXiv:2404.10102; Hoffmann et al. (2022), unrounded
