@@ -108,6 +108,13 @@ def gemstones(shape):
     return layers + _BACKWARD * (2 * shape.head + 7 * d)
 
 
+ATTENTION_COLUMNS = {
+    "porian-attention": {"body", "head", "d_model", "n_layers"},
+    "deepseek": {"d_model", "n_layers"},
+    "hoffmann-f": {"d_model", "n_layers", "d_ff", "n_heads"},
+}
+"""Run columns that conventions which count attention are made of, besides the context length."""
+
 _BY_NAME = {
     "porian-attention": porian_attention,
     "deepseek": deepseek,
@@ -186,7 +193,7 @@ def charged_parameters(runs, flops, *, counting, context_length=None):
 
 def _shape_of_runs(runs, flops, context_length):
     """Return the `Shape` of every run for a convention that counts attention."""
-    columns = ["d_model", "n_layers", *(["d_ff", "n_heads"] if flops == "hoffmann-f" else [])]
+    columns = sorted(ATTENTION_COLUMNS[flops] - {"body", "head"})
     lacking = [name for name in columns if name not in runs or runs[name].isna().any()]
     lacking += ["context_length"] if context_length is None else []
     if lacking:
