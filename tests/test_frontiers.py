@@ -10,7 +10,7 @@ from scalebayes.flops import gemstones
 from scalebayes.frontiers import gemstones_envelope, porian_frontier
 from scalebayes.published import published_optima
 from scalebayes.regressions import hull
-from scalebayes.studies import load_study
+from scalebayes.studies import load_study, read_runs
 
 # Porian's interpolated isoFLOP curves
 
@@ -174,3 +174,18 @@ def test_a_hull_needs_three_runs():
 def test_one_run_on_the_hull_makes_no_line():
     with pytest.raises(InputError, match="a line needs two runs on the hull of 3, found 1"):
         gemstones_envelope([1e8, 2e8, 3e8], [1e18, 1e19, 1e20], [2.0, 2.5, 3.0])
+
+
+def test_a_budget_whose_measured_losses_fall_to_an_end_is_left_out_whatever_noise_adds():
+    N = np.geomspace(1e8, 8e8, 7)
+    curves = {1e19: (np.arange(7) - 3.2) ** 2, 1e20: (np.arange(7) - 3.6) ** 2}
+    curves[1e21] = np.array([9.0, 0.05, 0.05, 0.05, 0.05, 0.05, 0.0])
+    rows = [
+        pd.DataFrame({"N": N, "D": C / (6 * N), "loss": 3 - 0.1 * i + 0.01 * curve, "flops": C})
+        for i, (C, curve) in enumerate(curves.items())
+    ]
+    study = read_runs(pd.concat(rows, ignore_index=True), counting="total", name="made")
+    for noise_sd in (None, 0.002):
+        found = porian_frontier(study, noise_sd=noise_sd)
+        assert int(found["n_budgets"]) == 2
+        assert np.isnan(found["N"].sel(compute=1e21))
