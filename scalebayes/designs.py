@@ -170,7 +170,8 @@ def study_design(study):
     runs = study.runs
     for name in ("body", "head", "flops"):
         if name not in runs or runs[name].isna().any():
-            msg = f"{study.name}: a design needs {name} of every run. Choose another study."
+            hint = 'Compute them: reflop(study, "6ND").' if name == "flops" else "Choose another."
+            msg = f"{study.name}: a design needs {name} of every run. {hint}"
             raise CountingError(msg)
     counting = study_omega(runs, study.counting)
     if counting is None:

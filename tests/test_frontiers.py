@@ -46,8 +46,8 @@ def test_resampled_and_weighted_interpolation_is_closer_still(stage):
 
 @pytest.mark.parametrize("stage", PORIAN)
 def test_optima_of_a_stage_are_the_released_ones(stage):
-    # each within the standard deviation released with it or 4%, whichever is larger; of these
-    # budgets the published procedure leaves out the others
+    # at the budgets that the published procedure kept, each within its released standard deviation
+    # or 4%, whichever is larger
     study = load_study(f"porian2024-{stage}", window="none")
     noise_sd = 0.002 if stage.startswith("rw") else 0.01
     found = porian_frontier(study, noise_sd=noise_sd, resamples=300)["N"].dropna("compute")
