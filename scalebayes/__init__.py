@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scalebayes.simulate import simulate
     from scalebayes.storage import load_fit, save_fit
     from scalebayes.studies import DEFAULT_STUDIES, Study, load_study, read_runs, studies
-    from scalebayes.study import recount
+    from scalebayes.study import recount, reflop
 
 _HOME = {
     "Architecture": "counting",
@@ -73,6 +73,7 @@ _HOME = {
     "read_runs": "studies",
     "reconcile": "reconcile",
     "recount": "study",
+    "reflop": "study",
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
@@ -110,6 +111,7 @@ __all__ = [
     "read_runs",
     "reconcile",
     "recount",
+    "reflop",
     "save_fit",
     "simulate",
     "studies",

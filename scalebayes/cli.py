@@ -120,7 +120,7 @@ def optimal(
     flops: Annotated[
         str | None,
         typer.Option(
-            help="What C counts: 6ND (with that N), 6ND:body, 6ND:body+head, kaplan, "
+            help="What C counts: 6ND (with that N), 6ND:body, 6ND:body+head, 6ND:total, kaplan, "
             "porian-attention, deepseek or hoffmann-f."
         ),
     ] = None,
