@@ -25,9 +25,14 @@ from scalebayes.counting import (
 )
 from scalebayes.errors import CountingError, InputError
 from scalebayes.first_order import log_body, log_count
-from scalebayes.laws import LAWS, coefficients, nested
+from scalebayes.laws import (
+    FLOP_PER_PARAMETER_AND_TOKEN,
+    LAWS,
+    coefficients,
+    isoflop,
+    nested,
+)
 
-FLOP_PER_PARAMETER_AND_TOKEN = 6.0
 CHINCHILLA_COMPUTE = 5.76e23
 """Training FLOP of Chinchilla (Hoffmann et al. 2022, arXiv:2203.15556, section 4)."""
 
@@ -205,7 +210,9 @@ def optimal(fit, compute, *, counting=None, flops="6ND", architecture=None):
     counting = _asked_counting(fit, counting)
     family = family_of(fit, architecture)
     law = _law_coefficients(fit)
-    if family is None and _own_counting(fit, counting, flops):
+    if fit.attrs.get("law") == "isoflop":
+        result = _isoflop_optimum(fit, compute, law, counting=counting, flops=flops)
+    elif family is None and _own_counting(fit, counting, flops):
         result = _closed_form(compute, law)
     elif family is None:
         raise CountingError(_needs_architecture(fit.attrs["counting"], counting, flops))
@@ -361,7 +368,42 @@ def _law_coefficients(fit):
     if law not in LAWS:
         msg = f"law {law!r} has no compute-optimal frontier here; it is known for {list(LAWS)}."
         raise InputError(msg)
-    return coefficients(fit["posterior"].to_dataset())
+    return law_values(fit["posterior"].to_dataset(), fit.attrs)
+
+
+def law_values(posterior, attrs):
+    """Return the natural coefficients of a fit's law, draws over (chain, draw), by name.
+
+    Parameters
+    ----------
+    posterior : Dataset
+        Draws of a fit.
+    attrs : mapping
+        Attributes of that fit.
+
+    Returns
+    -------
+    dict
+        The arguments of `laws.isoflop` for that law, else those of `laws.nested`.
+    """
+    if attrs.get("law") != "isoflop":
+        return coefficients(posterior)
+    values = {name: posterior[name] for name in ("E", "K", "a", "gamma", "alpha", "beta")}
+    return {**values, "N0": np.exp(posterior["n0"]), "C0": attrs["C0"]}
+
+
+def _isoflop_optimum(fit, compute, law, *, counting, flops):
+    """Return the optimum of the isoFLOP law, which is known in its own count alone."""
+    if not _own_counting(fit, counting, flops):
+        msg = (
+            f"the law isoflop says nothing but N* at C = 6ND, both counted as "
+            f"{fit.attrs['counting']}; N was asked for as {counting!r} with C as {flops!r}. Fit it "
+            "with that counting in its file, or fit a surface, such as isoflop-surface."
+        )
+        raise CountingError(msg)
+    N = law["N0"] * (compute / law["C0"]) ** law["a"]
+    D = compute / (FLOP_PER_PARAMETER_AND_TOKEN * N)
+    return _dataset(N=N, D=D, loss=isoflop(N, D, **law), exponent=law["a"] + 0.0 * N)
 
 
 def _own_counting(fit, counting, flops):

@@ -18,7 +18,7 @@ ORDER = (
     *("errors", "laws", "noise", "coordinates", "architecture", "counting", "flops", "first_order"),
     *("surface", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
-    *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
+    *("isoflop", "likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
     *("population_model", "pooled_draws", "population_trees", "population"),
     *("discrepancy", "predict"),
