@@ -93,12 +93,14 @@ def fit(
     switches |= {"prior_dominated_ok": prior_dominated_ok}
     options = given(**facts, tied=tied) | {name: True for name, on in switches.items() if on}
     options |= given(columns=read_pairs(columns, "--columns"), units=read_pairs(units, "--units"))
+    from scalebayes.isoflop import windowed
+
     study = read_study(runs, options, loss_unit=loss_unit, window=window)
     hypothesis = sb.load_hypothesis(model)
     path = writable(out or Path(f"{study.name}-{hypothesis.name}.nc"))
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     result = sb.fit(study, hypothesis, random_seed=seed, cache=cache, **settings)
-    _show_fit(result, _classical(study, result), as_json=as_json)
+    _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)
     end(result.attrs["converged"])
@@ -122,13 +124,15 @@ def optimal(
     """Give the compute-optimal parameters, tokens and tokens per parameter at each budget.
 
     Without --counting and --flops: in three conventions side by side, wherever the shape of the
-    models is known; it is the study's own unless --architecture gives one.
+    models is known; it is the study's own unless --architecture gives one. The law isoflop knows
+    its own count alone.
     """
     from scalebayes import formatting
     from scalebayes.report import optimal_conventions
 
     result, family = sb.load_fit(path), read_architecture(architecture)
     known = family or ("study" if result.attrs.get("architecture") else None)
+    known = None if result.attrs["law"] == "isoflop" else known  # its own count alone
     side_by_side = counting is None and flops is None and known is not None
     if side_by_side:
         answers = optimal_conventions(result, compute, architecture=known)
