@@ -11,6 +11,7 @@ the bias of a, the exponent of N* in C, and of how often 90% intervals hold the 
 
 import argparse
 import sys
+import textwrap
 import time
 import warnings
 from pathlib import Path
@@ -38,13 +39,15 @@ SIZES = np.geomspace(1 / 4, 4, 9)
 """Sizes at each budget, over the grid's centre."""
 
 DRIFTS = {"centred": 1.0, "drifting": 3.0}
-"""Centre of the grid over the optimum at the largest budget; 1 at the least, a power law between."""
+"""Centre of the grid over the optimum at the largest budget; 1 at the least, and a power law."""
 
 NOISE = {"sigma": 0.003, "nu": 5.0}
 PROBABILITY = 0.9
 WANTED = (0.84, 0.95)
-COLUMNS = ("surface", "grid", "true a", "isoflop: bias", "sd", "90% interval holds a", "not converged")
-COLUMNS += ("approach 2: bias", "sd", "90% interval holds a", "isoflop as wanted")
+COLUMNS = (
+    *("surface", "grid", "true a", "isoflop: bias", "sd", "90% interval holds a"),
+    *("not converged", "approach 2: bias", "sd", "90% interval holds a", "isoflop as wanted"),
+)
 
 
 def main():
@@ -52,10 +55,12 @@ def main():
     parser.add_argument("-o", "--out", type=Path, help="also write the table to this file")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--surfaces", nargs="*", default=list(SURFACES), choices=SURFACES)
     options = parser.parse_args()
     warnings.simplefilter("ignore", NotConvergedWarning)  # counted in the table
     started, rows = time.process_time(), []
-    for surface, law in SURFACES.items():
+    for surface in options.surfaces:
+        law = SURFACES[surface]
         for grid, drift in DRIFTS.items():
             found = [repeat(law, drift, options.draws, seed) for seed in range(options.repeats)]
             rows.append(row(surface, grid, law, pd.DataFrame(found)))
@@ -67,6 +72,8 @@ def main():
     if options.out:
         title = "# Does the isoFLOP law give back the exponent of a Chinchilla surface?"
         more = "" if options.repeats == 200 else f" --repeats {options.repeats}"
+        if options.surfaces != list(SURFACES):
+            more += f" --surfaces {' '.join(options.surfaces)}"
         command = f"python benchmarks/isoflop_recovery.py{more} -o {options.out.as_posix()}"
         options.out.write_text(f"{title}\n\nMade by `{command}`.\n\n{text}\n", encoding="utf-8")
 
@@ -76,9 +83,7 @@ def repeat(law, drift, draws, seed):
     study, _ = sb.simulate(
         design(law, drift), "hoffmann-total", parameters=law | NOISE, random_seed=seed
     )
-    fit = sb.fit(
-        study, "isoflop", draws=draws, tune=draws, cores=1, random_seed=seed, cache=False
-    )
+    fit = sb.fit(study, "isoflop", draws=draws, tune=draws, cores=1, random_seed=seed, cache=False)
     tail = (1 - PROBABILITY) / 2
     low, middle, high = fit["posterior"]["a"].quantile([tail, 0.5, 1 - tail]).values
     by_law = {"a": middle, "low": low, "high": high, "converged": fit.attrs["converged"]}
@@ -151,18 +156,19 @@ def error_of(errors):
 def legend(repeats, draws):
     """Return what the table is about."""
     low, high = BUDGETS[[0, -1]]
-    return f"""\
-{repeats} studies a row, {BUDGETS.size} budgets of {low:g} to {high:g} FLOP with {SIZES.size} sizes each, \
-within {SIZES[-1]:g} times of the
-grid's centre. The centre of a drifting grid is {DRIFTS["drifting"]:g} times the optimum at the largest \
-budget and at
-it at the least. Student-t noise of log loss: scale {NOISE["sigma"]:g}, nu {NOISE["nu"]:g}. Chinchilla: the \
-unrounded coefficients of
-Hoffmann et al. (2022); lopsided: alpha {LOPSIDED["alpha"]:g}, beta {LOPSIDED["beta"]:g}. Estimates under \
-`isoflop` are posterior
-medians with equal-tailed intervals ({draws} draws in each of 4 chains, its own window of rows);
-approach 2 is the parabola's, with the interval of the regression line. ± is the standard error of
-the mean error. Wanted: {WANTED[0]:.0%} to {WANTED[1]:.0%}."""
+    drift, steep, flat = DRIFTS["drifting"], LOPSIDED["alpha"], LOPSIDED["beta"]
+    sentences = (
+        f"{repeats} studies a row: {BUDGETS.size} budgets of {low:g} to {high:g} FLOP with",
+        f"{SIZES.size} sizes each, within {SIZES[-1]:g} times of the grid's centre. The centre of",
+        f"a drifting grid is the optimum at the least budget and {drift:g} times it at the",
+        f"largest. Student-t noise of log loss: scale {NOISE['sigma']:g}, nu {NOISE['nu']:g}.",
+        "Chinchilla: the unrounded coefficients of Hoffmann et al. (2022); lopsided: alpha",
+        f"{steep:g}, beta {flat:g}. Estimates under `isoflop` are posterior medians with",
+        f"equal-tailed intervals ({draws} draws in each of 4 chains, its own window of rows);",
+        "approach 2 is the parabola's, with the interval of the regression line. ± is the",
+        f"standard error of the mean error. Wanted: {WANTED[0]:.0%} to {WANTED[1]:.0%}.",
+    )
+    return textwrap.fill(" ".join(sentences), 100)
 
 
 def line(cells):

@@ -101,7 +101,8 @@ def run_data(study, hypothesis, *, omega=None):
     dict of ndarray
         D (tokens), observed_log_loss (log nats), relative_loss_se, and N (parameters) or, where the
         counting stays latent, body and head; one value per used run. `WARMUP_SHARE` or `LOG_BUDGET`
-        for the laws that need them; `TRAJECTORY_INDEX` where there is a `tau` and rows share a trajectory.
+        for the laws that need them; `TRAJECTORY_INDEX` where there is a `tau` and rows share a
+        trajectory.
 
     Raises
     ------

@@ -52,8 +52,8 @@ _LEGEND = (
     "in the law's own count."
 )
 _ISOFLOP_LEGEND = (
-    "Medians with 90% equal-tailed intervals. N* grows as C^a, and its loss less E falls as C^-gamma,\n"
-    "C = 6ND in the law's own count. alpha and beta say how steeply the loss rises below and above N*."
+    "Medians with 90% equal-tailed intervals. N* grows as C^a, its loss less E falls as C^-gamma,\n"
+    "C = 6ND in the law's own count. alpha and beta: how steeply the loss rises below and above N*."
 )
 _IF_EXACT = "Medians with 90% equal-tailed intervals, if the law holds exactly."
 _OPTIMUM_LEGEND = (
@@ -314,8 +314,8 @@ def _law_legend(fit):
     n0, ratio = fit["posterior"]["n0"], np.exp(fit["posterior"]["log_ratio"])
     return [
         legend,
-        f"K and n0 (log N*) are those at C0 = {number(fit.attrs['C0'])} FLOP, the middle budget: there\n"
-        f"N* is {interval_text(np.exp(n0))} parameters, D*/N* {interval_text(ratio)}.",
+        f"K and n0 (log N*) are those at C0 = {number(fit.attrs['C0'])} FLOP, the middle budget,\n"
+        f"where N* is {interval_text(np.exp(n0))} parameters, D*/N* {interval_text(ratio)}.",
     ]
 
 

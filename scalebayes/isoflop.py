@@ -1,8 +1,8 @@
 """Runs near the bottoms of isoFLOP curves: the rows that isoFLOP laws are fitted to, and their C0.
 
-An isoFLOP line is a set of runs that spent the same compute on models of different size. Budgets are
-grouped by the FLOP that a study states, else by 6 N D; the laws themselves take the 6 N D of each
-run, N in the hypothesis' counting.
+An isoFLOP line is a set of runs that spent the same compute on models of different size. Budgets
+are grouped by the FLOP that a study states, else by 6 N D; the laws themselves take the 6 N D of
+each run, N in the hypothesis' counting, so that a surface in that N is among them.
 """
 
 import dataclasses

@@ -34,14 +34,15 @@ LATENTS = {
 }
 """Latent quantities of each law, in the order of the sampled vector.
 
-All but "isoflop" are L = E + [(A N^-alpha)^(1/q) + (B D^-beta)^(1/q)]^q: "chinchilla" has q = 1, "symmetric"
-alpha = beta besides; "offset-share" is the Chinchilla law with priors on the loss at the anchors
-and on its shares; "no-offset" has E = 0 and q = 1; "kaplan" has E = 0 and q = beta; "nested" leaves
-all free; "warmup" is the Chinchilla law in D less kappa times the tokens seen while the learning
-rate rose (`effective_tokens`). log_loss_anchor is the log of the loss at the anchors, offset_share
-is E over that loss, and size_share the part of N in the bracket there. "isoflop" is `isoflop`, and
-"isoflop-surface" its restriction to the Chinchilla law: log_K and log_ratio are the logs of the
-reducible loss and of D*/N* at the compute-optimal model of the budget C0, which comes from the runs.
+All but "isoflop" are L = E + [(A N^-alpha)^(1/q) + (B D^-beta)^(1/q)]^q: "chinchilla" has q = 1,
+"symmetric" alpha = beta besides; "offset-share" is the Chinchilla law with priors on the loss at
+the anchors and on its shares; "no-offset" has E = 0 and q = 1; "kaplan" has E = 0 and q = beta;
+"nested" leaves all free; "warmup" is the Chinchilla law in D less kappa times the tokens seen while
+the learning rate rose (`effective_tokens`). log_loss_anchor is the log of the loss at the anchors,
+offset_share is E over that loss, and size_share the part of N in the bracket there. "isoflop" is
+`isoflop`, and "isoflop-surface" its restriction to the Chinchilla law: log_K and log_ratio are the
+logs of the reducible loss and of D*/N* of the compute-optimal model at a budget C0, which the runs
+give.
 """
 
 ISOFLOP = ("isoflop", "isoflop-surface")

@@ -13,9 +13,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from scalebayes.errors import InputError
+from scalebayes.fitted_law import law_values
 from scalebayes.laws import expected_loss
 from scalebayes.omega_plots import plot_exponent_by_omega, plot_omega_weight
-from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range, law_values
+from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range
 from scalebayes.small_multiples import (
     BLUE,
     GREEN,

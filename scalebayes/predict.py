@@ -16,9 +16,9 @@ from scalebayes.counting import (
 )
 from scalebayes.errors import CountingError, InputError
 from scalebayes.first_order import log_count
+from scalebayes.fitted_law import family_of, law_omega, law_values, run_parameters
 from scalebayes.laws import LAWS, effective_tokens, expected_loss
 from scalebayes.noise import sigma_of_run
-from scalebayes.optimum import family_of, law_omega, law_values, run_parameters
 
 _SIZES = ("N", "body", "head", "embedding")
 _SLACK = 1e-9  # of the data's range: the runs themselves are inside

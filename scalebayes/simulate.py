@@ -37,8 +37,9 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
         Law, counting, noise and priors.
     parameters : mapping, optional
         True natural values of any of E (nats), A, B, alpha, beta, q, sigma, nu (> 1), kappa (< 1),
-        K, a, gamma, n0 (of `laws.isoflop`, the log of its N0; C0 is the design's), eta and tau (>= 0), as far as law and noise have them (tau: where the design's rows share
-        trajectories), and omega (>= 0, in place of the hypothesis' counting). What is not given
+        eta and tau (>= 0), as far as law and noise have them (tau: where the design's rows share
+        trajectories); K, a, gamma and n0, the log of N0, of `laws.isoflop` at the design's C0; and
+        omega (>= 0, in place of the hypothesis' counting). What is not given
         comes from the prior; an A or B that is not given goes with the given exponent.
     random_seed : int or Generator
         Same seed, same study.
@@ -95,7 +96,7 @@ def _checked(parameters, hypothesis):
 
 
 def _truth(hypothesis, given, rng):
-    """Return natural values: those given, the others from the prior; log_ratio where there is one."""
+    """Return natural values, those given or from the prior, and log_ratio where there is one."""
     latents = {name: draw.item() for name, draw in prior_latents(hypothesis, 1, rng).items()}
     latents |= {f"log_{name}": np.log(given[name]) for name in ("alpha", "beta") if name in given}
     latents |= {name: given[name] for name in ("q",) if name in given}

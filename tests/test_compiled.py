@@ -40,14 +40,18 @@ FORMS = {name: load_hypothesis(name) for name in hypothesis_names()} | {
 
 
 CHECKPOINTS = sb.load_study("porian2024-rw-1-kaplan")  # 14 trajectories with several rows
-CASES = {name: (hypothesis, study_of(hypothesis)) for name, hypothesis in FORMS.items()} | {
-    f"{name}, run effect": (load_hypothesis(name), CHECKPOINTS)
-    for name in ("hoffmann-total", "latent-counting", "kaplan", "warmup", "ratio-noise")
-} | {
-    f"{name}, run effect": (hypothesis, windowed(CHECKPOINTS, hypothesis))
-    for name, hypothesis in FORMS.items()
-    if name in ("isoflop", "isoflop-surface")
-}
+CASES = (
+    {name: (hypothesis, study_of(hypothesis)) for name, hypothesis in FORMS.items()}
+    | {
+        f"{name}, run effect": (load_hypothesis(name), CHECKPOINTS)
+        for name in ("hoffmann-total", "latent-counting", "kaplan", "warmup", "ratio-noise")
+    }
+    | {
+        f"{name}, run effect": (hypothesis, windowed(CHECKPOINTS, hypothesis))
+        for name, hypothesis in FORMS.items()
+        if name in ("isoflop", "isoflop-surface")
+    }
+)
 
 
 def made_density(hypothesis, study):

@@ -7,7 +7,14 @@ from scalebayes.coordinates import (
     from_latents,
     to_latents,
 )
-from scalebayes.laws import ISOFLOP, LATENTS, anchored_terms, isoflop_exponents, log_isoflop, log_nested
+from scalebayes.laws import (
+    ISOFLOP,
+    LATENTS,
+    anchored_terms,
+    isoflop_exponents,
+    log_isoflop,
+    log_nested,
+)
 
 ADDITIVE = [law for law in LATENTS if law not in ISOFLOP]
 

@@ -33,7 +33,7 @@ EXPONENT = st.floats(0.05, 2.0)
 
 
 def lines(law=LAW, *, budgets=5, reach=6.0, sizes=9, shift=1.0, noise=0.0, seed=0, **facts):
-    """A user's sweep on isoFLOP lines about a law's optimum (times shift), with the law's losses."""
+    """A user's sweep on isoFLOP lines about a law's optimum (times shift), with its losses."""
     C = law["C0"] * np.geomspace(0.01, 100, budgets)[:, None]
     N = law["N0"] * (C / law["C0"]) ** law["a"] * shift * np.geomspace(1 / reach, reach, sizes)
     runs = pd.DataFrame({"N": N.ravel(), "D": (C / (6 * N)).ravel()})
@@ -172,7 +172,7 @@ def test_any_law_can_be_put_on_those_rows(tmp_path):
 
 
 def test_a_study_off_lines_is_told_what_is_missing():
-    with pytest.raises(StudyError, match="at least 3 budgets, each spent on 3 sizes.*Found 1 among"):
+    with pytest.raises(StudyError, match="3 budgets, each spent on 3 sizes.*Found 1 among"):
         sb.fit("li2025-misfitting", "isoflop", cache=False)
     with pytest.raises(StudyError, match="their compute taken as 6 N D"):
         sb.build(lines(budgets=2), "isoflop")

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "scalebayes"
 # A module imports only from those before it. A new module gets its place here.
 ORDER = (
     *("errors", "laws", "noise", "coordinates", "architecture", "counting", "flops", "first_order"),
-    *("surface", "optimum", "tables", "sweeps", "study", "studies", "published"),
+    *("surface", "fitted_law", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("isoflop", "likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
