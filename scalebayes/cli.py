@@ -18,6 +18,7 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
+from scalebayes.cli_models import models
 from scalebayes.cli_pool import pool
 from scalebayes.console import Commands, end, given, print_json, print_text, sentence
 from scalebayes.errors import InputError
@@ -197,21 +198,7 @@ def studies(as_json: Json = False):
     typer.echo(formatting.frame_text(table[shown]))
 
 
-@app.command(epilog="Example: scalebayes models hoffmann-total")
-def models(
-    name: Annotated[str | None, typer.Argument(help="A model to show in full.")] = None,
-    as_json: Json = False,
-):
-    """List the hypotheses that can be fitted, or show the file of one."""
-    from scalebayes import formatting
-
-    table = sb.hypotheses()
-    if name is not None:
-        _show_model(name, as_json=as_json)
-    elif as_json:
-        print_json(table.to_dict("records"))
-    else:
-        typer.echo(formatting.frame_text(table))
+app.command(epilog="Example: scalebayes models hoffmann-total --latex")(models)
 
 
 @app.command(epilog="Example: scalebayes reconcile --out reconciliation")
@@ -287,20 +274,6 @@ def _show_fit(result, classical, *, as_json):
         print_json(formatting.fit_rows(result), result, classical=point, **evidence)
     else:
         print_text(formatting.fit_text(result, classical=classical), result)
-
-
-def _show_model(name, *, as_json):
-    import json
-
-    from scalebayes.hypotheses import models_folder
-
-    hypothesis = sb.load_hypothesis(name)
-    bundled = models_folder() / f"{hypothesis.name}.toml"
-    path = Path(name) if name.endswith(".toml") else bundled
-    if as_json:
-        print_json([json.loads(hypothesis.to_json())])
-    else:
-        typer.echo(path.read_text(encoding="utf-8").rstrip())
 
 
 if __name__ == "__main__":

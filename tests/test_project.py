@@ -41,11 +41,12 @@ ORDER = (
         "reconcile",
         "plan",
     ),
-    *("formatting", "arguments", "options", "console", "cli_pool", "cli"),
+    *("model_graph", "model_pages", "formatting", "arguments", "options", "console"),
+    *("cli_models", "cli_pool", "cli"),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model"),
+    *("simulate", "population_model", "model_graph"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
