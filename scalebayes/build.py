@@ -14,6 +14,7 @@ from scalebayes import laws
 from scalebayes.counting import count_parameters
 from scalebayes.errors import StudyError
 from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
+from scalebayes.isoflop import middle_budget, windowed
 from scalebayes.likelihoods import observe
 from scalebayes.noise import sigma_of_run
 from scalebayes.studies import load_study
@@ -26,6 +27,12 @@ RUN_DATA = ("N", "D", "observed_log_loss", "relative_loss_se")
 
 WARMUP_SHARE = "warmup_share"
 """Part of a run's tokens seen during warm-up, min(W, D) / D: data of the law "warmup"."""
+
+LOG_BUDGET = "log_budget"
+"""log (C/C0) of a run, C = 6 N D in the hypothesis' counting: data of the laws `laws.ISOFLOP`."""
+
+LAW_DATA = {"warmup": (WARMUP_SHARE,)} | dict.fromkeys(laws.ISOFLOP, (LOG_BUDGET,))
+"""Data that some laws need of each run besides N and D."""
 
 _NATURAL = ("kappa", "eta", "tau")  # free variables that are natural quantities
 
@@ -66,7 +73,8 @@ def build(study, hypothesis="hoffmann-total"):
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556, eq. 2; Besiroglu et al. (2024), arXiv:2404.10102.
     """
-    study, hypothesis = load_study(study), load_hypothesis(hypothesis)
+    hypothesis = load_hypothesis(hypothesis)
+    study = windowed(load_study(study), hypothesis)
     data = run_data(study, hypothesis)
     coords = {"run": study.runs["run"].to_numpy(dtype=str)}
     if TRAJECTORY_INDEX in data:
@@ -92,8 +100,9 @@ def run_data(study, hypothesis, *, omega=None):
     -------
     dict of ndarray
         D (tokens), observed_log_loss (log nats), relative_loss_se, and N (parameters) or, where the
-        counting stays latent, body and head; one value per used run. `WARMUP_SHARE` for the law
-        that needs it; `TRAJECTORY_INDEX` where there is a `tau` and rows share a trajectory.
+        counting stays latent, body and head; one value per used run. `WARMUP_SHARE` or `LOG_BUDGET`
+        for the laws that need them; `TRAJECTORY_INDEX` where there is a `tau` and rows share a
+        trajectory.
 
     Raises
     ------
@@ -117,6 +126,7 @@ def run_data(study, hypothesis, *, omega=None):
         "observed_log_loss": np.log(loss),
         "relative_loss_se": _relative_loss_se(runs, loss),
         **({WARMUP_SHARE: _warmup_share(study)} if hypothesis.law == "warmup" else {}),
+        **(_log_budget(study, counting) if hypothesis.law in laws.ISOFLOP else {}),
         **(_trajectory_index(study) if RUN_EFFECT in hypothesis.priors else {}),
     }
 
@@ -177,6 +187,7 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
         known = natural_quantities(
             latents, law=hypothesis.law, exp=pt.exp, log=pt.log, log1p=pt.log1p
         )
+        known |= located(hypothesis.law, latents, data, exp=pt.exp)
         for name, value in known.items():
             if name not in latents:
                 pm.Deterministic(name, value)
@@ -190,7 +201,7 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
             latents,
             log_N,
             log_D,
-            warmup_share=given.get(WARMUP_SHARE),
+            more=given,
             exp=pt.exp,
             log=pt.log,
             log1p=pt.log1p,
@@ -210,9 +221,7 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
     return model
 
 
-def log_law(
-    law, latents, log_N, log_D, *, warmup_share=None, exp=np.exp, log=np.log, log1p=np.log1p
-):
+def log_law(law, latents, log_N, log_D, *, more, exp=np.exp, log=np.log, log1p=np.log1p):
     """Return the log of the law's loss at each run, from the law's latents.
 
     Parameters
@@ -223,13 +232,18 @@ def log_law(
         Its latents (`laws.LATENTS`); they broadcast against the runs.
     log_N, log_D : array
         Natural logarithms of parameters, as the law counts them, and tokens [run].
-    warmup_share : array, optional
-        As `WARMUP_SHARE` says; for the law "warmup".
+    more : mapping
+        What `LAW_DATA` names for the law, [run]; others are passed over.
     exp, log, log1p : callable
         Elementary functions; PyTensor's inside a PyMC model.
     """
+    if law in laws.ISOFLOP:
+        given = {name: latents[name] for name in ("log_E", "log_K", "log_ratio")}
+        given |= laws.isoflop_exponents(law, latents, exp=exp)
+        elementary = {"exp": exp, "log": log, "log1p": log1p}
+        return laws.log_isoflop(log_N, log_D, log_budget=more[LOG_BUDGET], **given, **elementary)
     if law == "warmup":
-        log_D = log_D + log1p(-latents["kappa"] * warmup_share)
+        log_D = log_D + log1p(-latents["kappa"] * more[WARMUP_SHARE])
     terms = laws.anchored_terms(law, latents, exp=exp, log=log, log1p=log1p)
     if "q" in terms or "log_E" not in terms:
         return laws.log_nested(log_N, log_D, **terms, exp=exp, log1p=log1p)
@@ -238,6 +252,8 @@ def log_law(
 
 def natural_quantities(latents, *, law="chinchilla", exp=np.exp, log=np.log, log1p=np.log1p):
     """Return E, A, B, alpha, beta, a, sigma, and q, nu, kappa, eta, tau where there are any.
+
+    For the laws `laws.ISOFLOP` K and gamma in place of A and B; see `located` for the rest.
 
     Parameters
     ----------
@@ -254,17 +270,53 @@ def natural_quantities(latents, *, law="chinchilla", exp=np.exp, log=np.log, log
         Natural coefficients; a = beta / (alpha + beta) is the exponent of N* in C in the law's own
         counting (Hoffmann et al. 2022, eq. 4; the same for every q).
     """
-    terms = laws.anchored_terms(law, latents, exp=exp, log=log, log1p=log1p)
-    anchored = {name: value for name, value in terms.items() if name != "q"}
-    known = laws.natural_coefficients(**anchored, exp=exp)
-    alpha, beta = terms["alpha"], terms["beta"]
-    known |= {"alpha": alpha, "beta": beta, "a": beta / (alpha + beta)}
-    if "q" in terms:
-        known["q"] = terms["q"]
+    if law in laws.ISOFLOP:
+        known = {"E": exp(latents["log_E"]), "K": exp(latents["log_K"])}
+        known |= laws.isoflop_exponents(law, latents, exp=exp)
+    else:
+        known = _additive_quantities(law, latents, exp=exp, log=log, log1p=log1p)
     known["sigma"] = latents["sigma"] if "sigma" in latents else exp(latents["log_sigma"])
     if "nu_minus_one" in latents:
         known["nu"] = 1 + latents["nu_minus_one"]
     return known | {name: latents[name] for name in _NATURAL if name in latents}
+
+
+def located(law, values, data, *, exp=np.exp):
+    """Return what of a law depends on the budget C0 of the runs; nothing for most laws.
+
+    Parameters
+    ----------
+    law : str
+        One of `laws.LAWS`.
+    values : mapping
+        Latents of the law.
+    data : mapping
+        From `run_data`.
+    exp : callable
+        Exponential function; PyTensor's inside a PyMC model.
+
+    Returns
+    -------
+    dict
+        For the laws `laws.ISOFLOP` n0, the log parameters of the optimal model at C0; for
+        "isoflop-surface" A and B besides.
+    """
+    if law not in laws.ISOFLOP:
+        return {}
+    C0 = budget_of_reference(data)
+    log_spent = np.log(C0 / laws.FLOP_PER_PARAMETER_AND_TOKEN)
+    n0 = (log_spent - values["log_ratio"]) / 2
+    if law == "isoflop":
+        return {"n0": n0}
+    given = {"K": exp(values["log_K"]), "N0": exp(n0), "C0": C0}
+    given |= {name: exp(values[f"log_{name}"]) for name in ("alpha", "beta")}
+    return {"n0": n0, **laws.chinchilla_terms(**given)}
+
+
+def budget_of_reference(data):
+    """Return C0 in FLOP (6 N D) from the data of a law of `laws.ISOFLOP`."""
+    log_compute = np.log(laws.FLOP_PER_PARAMETER_AND_TOKEN * data["N"] * data["D"])
+    return float(np.exp(np.mean(log_compute - data[LOG_BUDGET])))
 
 
 def latent_names(hypothesis):
@@ -291,6 +343,21 @@ def _latent_omega(prior, omega_grid):
 def _run_shift(tau, index):
     run_effect = pm.Normal("run_effect", 0.0, 1.0, dims="trajectory")
     return run_shift(tau, run_effect, index, concatenate=pt.concatenate)
+
+
+def _additive_quantities(law, latents, **elementary):
+    terms = laws.anchored_terms(law, latents, **elementary)
+    anchored = {name: value for name, value in terms.items() if name != "q"}
+    known = laws.natural_coefficients(**anchored, exp=elementary["exp"])
+    alpha, beta = terms["alpha"], terms["beta"]
+    known |= {"alpha": alpha, "beta": beta, "a": beta / (alpha + beta)}
+    return known | {name: terms[name] for name in ("q",) if name in terms}
+
+
+def _log_budget(study, counting):
+    N = count_parameters(study.runs, counting, reported=study.counting)
+    compute = laws.FLOP_PER_PARAMETER_AND_TOKEN * N * study.runs["D"].to_numpy(dtype=float)
+    return {LOG_BUDGET: np.log(compute / middle_budget(study, counting))}
 
 
 def _relative_loss_se(runs, loss):

@@ -18,6 +18,7 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
+from scalebayes.cli_models import models
 from scalebayes.cli_pool import pool
 from scalebayes.console import Commands, end, given, print_json, print_text, sentence
 from scalebayes.errors import InputError
@@ -99,6 +100,8 @@ def fit(
     switches |= {"prior_dominated_ok": prior_dominated_ok}
     options = given(**facts, tied=tied) | {name: True for name, on in switches.items() if on}
     options |= given(columns=read_pairs(columns, "--columns"), units=read_pairs(units, "--units"))
+    from scalebayes.isoflop import windowed
+
     study = read_study(runs, options, loss_unit=loss_unit, window=window)
     hypothesis = sb.load_hypothesis(model)
     suffix = "-with-literature" if with_literature else ""
@@ -106,7 +109,7 @@ def fit(
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     settings |= {"literature": with_literature, "random_seed": seed, "cache": cache}
     result = sb.fit(study, hypothesis, **settings)
-    _show_fit(result, _classical(study, result), as_json=as_json)
+    _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)
     end(result.attrs["converged"])
@@ -130,7 +133,8 @@ def optimal(
     """Give the compute-optimal parameters, tokens and tokens per parameter at each budget.
 
     Without --counting and --flops: in three conventions side by side, wherever the shape of the
-    models is known; it is the study's own unless --architecture gives one.
+    models is known; it is the study's own unless --architecture gives one. The law isoflop knows
+    its own count alone.
     """
     from scalebayes.literature_report import with_its_own
 
@@ -196,21 +200,7 @@ def studies(as_json: Json = False):
     typer.echo(formatting.frame_text(table[shown]))
 
 
-@app.command(epilog="Example: scalebayes models hoffmann-total")
-def models(
-    name: Annotated[str | None, typer.Argument(help="A model to show in full.")] = None,
-    as_json: Json = False,
-):
-    """List the hypotheses that can be fitted, or show the file of one."""
-    from scalebayes import formatting
-
-    table = sb.hypotheses()
-    if name is not None:
-        _show_model(name, as_json=as_json)
-    elif as_json:
-        print_json(table.to_dict("records"))
-    else:
-        typer.echo(formatting.frame_text(table))
+app.command(epilog="Example: scalebayes models hoffmann-total --latex")(models)
 
 
 @app.command(epilog="Example: scalebayes reconcile --out reconciliation")
@@ -263,6 +253,7 @@ def _optima(result, compute, asked, family):
     from scalebayes.report import optimal_conventions
 
     known = family or ("study" if result.attrs.get("architecture") else None)
+    known = None if result.attrs["law"] == "isoflop" else known  # its own count alone
     if known is not None and set(asked.values()) == {None}:
         answers = optimal_conventions(result, compute, architecture=known)
         text = formatting.conventions_text(answers, result)
@@ -299,9 +290,8 @@ def _show_fit(result, classical, *, as_json):
         print_json(rows, result, classical=point, **evidence)
     else:
         print_text(formatting.fit_text(result, classical=classical), result)
-        typer.echo(
-            _literature(result, "literature_text", ""), nl=bool(result.attrs.get("literature"))
-        )
+        if result.attrs.get("literature"):
+            typer.echo("\n" + _literature(result, "literature_text", ""))
 
 
 def _literature(result, name, without):
@@ -311,20 +301,6 @@ def _literature(result, name, without):
     from scalebayes import literature_report
 
     return getattr(literature_report, name)(result)
-
-
-def _show_model(name, *, as_json):
-    import json
-
-    from scalebayes.hypotheses import models_folder
-
-    hypothesis = sb.load_hypothesis(name)
-    bundled = models_folder() / f"{hypothesis.name}.toml"
-    path = Path(name) if name.endswith(".toml") else bundled
-    if as_json:
-        print_json([json.loads(hypothesis.to_json())])
-    else:
-        typer.echo(path.read_text(encoding="utf-8").rstrip())
 
 
 if __name__ == "__main__":

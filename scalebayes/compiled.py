@@ -18,9 +18,9 @@ from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 
 from scalebayes.build import (
+    LAW_DATA,
     RUN_DATA,
     TRAJECTORY_INDEX,
-    WARMUP_SHARE,
     applied,
     latent_names,
     log_law,
@@ -55,8 +55,8 @@ class ModelForm:
     @property
     def columns(self):
         """Return the names of the run data that the form reads."""
-        warmup = (WARMUP_SHARE,) if self.law == "warmup" else ()
-        return (*RUN_DATA, *warmup, *(TRAJECTORY_INDEX,) * self.has_run_effect)
+        of_law = LAW_DATA.get(self.law, ())
+        return (*RUN_DATA, *of_law, *(TRAJECTORY_INDEX,) * self.has_run_effect)
 
     @property
     def n_law(self):
@@ -245,8 +245,7 @@ def _rows_of_effect(data):
 
 def _residual(form, latents, runs, **elementary):
     """Return the log losses less the law's; latents broadcast against the form's columns."""
-    share = runs.get(WARMUP_SHARE)
-    known = log_law(form.law, latents, runs["N"], runs["D"], warmup_share=share, **elementary)
+    known = log_law(form.law, latents, runs["N"], runs["D"], more=runs, **elementary)
     return runs["observed_log_loss"] - known  # N and D are packed as logarithms
 
 

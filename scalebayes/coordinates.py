@@ -14,13 +14,23 @@ law), on which a sampler creeps. In the coordinates here that sheet is flat:
 The first three are softmax coordinates with determinant 1 (q, where it is not 1, enters twice and
 cancels); the slopes, and the change from centre to anchor, are shears. Densities over either set of
 variables are therefore equal.
+
+The laws `laws.ISOFLOP` are stated at the middle of their runs as they are. Theirs are
+
+    log_loss       log of the loss of the compute-optimal model at C0
+    offset_odds    logit of the share of E in it
+    log_ratio      log D*/N* at C0
+    a              exponent of N* in C ("isoflop" only)
+    log_slope      log of the relative fall of the optimal loss per e-fold of C ("isoflop" only)
+    log_curvature  log of the relative second derivative of the loss in log N at the optimum
+    skew           half of log alpha/beta
 """
 
 import math
 
 import numpy as np
 
-from scalebayes.laws import ANCHOR_D, ANCHOR_N, LATENTS
+from scalebayes.laws import ANCHOR_D, ANCHOR_N, ISOFLOP, LATENTS
 
 _AS_THEY_ARE = ("q", "kappa")  # logits that no coordinate replaces; a law has one of them at most
 
@@ -45,6 +55,8 @@ def to_latents(law, z, *, centre_N, centre_D, exp=np.exp, log1p=np.log1p):
         In the order of `laws.LATENTS`; shares, q and kappa as logits.
     """
     names = LATENTS[law]
+    if law in ISOFLOP:
+        return _isoflop_latents(z, exp=exp, log1p=log1p)
 
     def log_sigmoid(x):
         return -log1p(exp(-x))
@@ -91,6 +103,8 @@ def from_latents(law, latents, *, centre_N, centre_D):
     centre_N, centre_D : float
         Mean log N and log D of the runs.
     """
+    if law in ISOFLOP:
+        return _isoflop_coordinates(latents)
     given = dict(zip(LATENTS[law], latents, strict=True))
     log_alpha = given["log_alpha"]
     log_beta = given.get("log_beta", log_alpha)
@@ -112,6 +126,24 @@ def from_latents(law, latents, *, centre_N, centre_D):
     else:
         slopes = [log_alpha + share]
     return [log_loss, *offset, size_odds, *slopes, *rest]
+
+
+def _isoflop_latents(z, *, exp, log1p):
+    log_loss, offset_odds, log_ratio, *free, log_curvature, skew = z
+    log_share = -log1p(exp(offset_odds))  # of K
+    log_K, log_E = log_loss + log_share, log_loss + log_share + offset_odds
+    free = [free[0], free[1] - log_share] if free else []
+    middle = (log_curvature - log_share) / 2
+    return [log_E, log_K, log_ratio, *free, middle + skew, middle - skew]
+
+
+def _isoflop_coordinates(latents):
+    log_E, log_K, log_ratio, *free, log_alpha, log_beta = latents
+    log_loss = np.logaddexp(log_E, log_K)
+    log_share = log_K - log_loss
+    free = [free[0], free[1] + log_share] if free else []
+    shape = [log_alpha + log_beta + log_share, (log_alpha - log_beta) / 2]
+    return [log_loss, log_E - log_K, log_ratio, *free, *shape]
 
 
 def bounded_residual(residual, *, tau, sigma):

@@ -12,6 +12,7 @@ from scalebayes.counting_grid import sample_grid
 from scalebayes.errors import HypothesisError, InputError, NotConvergedWarning
 from scalebayes.gate import Settings, checked_posterior
 from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
+from scalebayes.isoflop import windowed
 from scalebayes.progress import status_line
 from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
 from scalebayes.studies import load_study
@@ -19,9 +20,9 @@ from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
 
 _MAX_DRAWS = 10_000_000  # about 2 GB of quantities
 _CODE = (
-    *("laws", "noise", "counting", "study", "priors", "hypotheses", "likelihoods", "build"),
-    *("coordinates", "compiled", "sampling", "diagnostics", "evidence", "gate", "counting_grid"),
-    *("trees", "fit"),
+    *("laws", "noise", "counting", "study", "priors", "hypotheses", "isoflop", "likelihoods"),
+    *("build", "coordinates", "compiled", "sampling", "diagnostics", "evidence", "gate"),
+    *("counting_grid", "trees", "fit"),
 )
 
 
@@ -80,7 +81,8 @@ def fit(
     NotConvergedWarning
         When the posterior fails the gate after the last attempt; `attrs["converged"]` is then 0.
     """
-    study, hypothesis = load_study(study), load_hypothesis(hypothesis)
+    hypothesis = load_hypothesis(hypothesis)
+    study = windowed(load_study(study), hypothesis)
     if target_accept is None:
         has_run_effect = RUN_EFFECT in hypothesis.priors and study.shared_trajectories
         target_accept = 0.9 if has_run_effect else 0.95

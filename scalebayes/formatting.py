@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 
 from scalebayes.counting import Architecture
@@ -14,9 +15,12 @@ LAW_UNITS = {
     "E": "nats/token",
     "A": "nats/token",
     "B": "nats/token",
+    "K": "nats/token",
+    "n0": "log parameters",
     "alpha": "1",
     "beta": "1",
     "a": "1",
+    "gamma": "1",
     "sigma": "1 (log loss)",
     "eta": "1",
     "tau": "1 (log loss)",
@@ -24,7 +28,8 @@ LAW_UNITS = {
     "nu": "1",
     "omega": "vocabulary matrices",
 }
-"""Quantities of a fit, in the order shown. A and B are what one parameter, one token leaves."""
+"""Quantities of a fit, in the order shown. A and B are what one parameter, one token leaves; K and
+n0 belong to the compute-optimal model at a budget C0 of the study."""
 
 OPTIMUM_UNITS = {
     "N": "parameters",
@@ -45,6 +50,10 @@ _CONVENTIONS_LEGEND = (
 _LEGEND = (
     "Medians with 90% equal-tailed intervals. a = beta/(alpha + beta): N* grows as C^a\n"
     "in the law's own count."
+)
+_ISOFLOP_LEGEND = (
+    "Medians with 90% equal-tailed intervals. N* grows as C^a, its loss less E falls as C^-gamma,\n"
+    "C = 6ND in the law's own count. alpha and beta: how steeply the loss rises below and above N*."
 )
 _IF_EXACT = "Medians with 90% equal-tailed intervals, if the law holds exactly."
 _OPTIMUM_LEGEND = (
@@ -110,7 +119,7 @@ def fit_text(fit, *, classical=None):
         text_table(pd.DataFrame([_row_text(row, classical) for row in rows])),
         f"log evidence {_evidence_text(attrs['log_evidence'], attrs['log_evidence_se'])} nats",
         *([_omega_table(fit["evidence"].to_dataset())] if "evidence" in fit else []),
-        "\n".join([_LEGEND, *_classical_notes(classical), *_notes(fit, rows)]),
+        "\n".join([*_law_legend(fit), *_classical_notes(classical), *_notes(fit, rows)]),
     ]
     return "\n\n".join(["\n".join(blocks[:3]), *blocks[3:]])
 
@@ -304,6 +313,18 @@ def _row_text(row, classical):
         f"classical{label}": number(getattr(classical, row["name"])) if point else "",
         "note": row["mark"],
     }
+
+
+def _law_legend(fit):
+    legend = _ISOFLOP_LEGEND if fit.attrs["law"] == "isoflop" else _LEGEND
+    if "C0" not in fit.attrs:
+        return [legend]
+    n0, ratio = fit["posterior"]["n0"], np.exp(fit["posterior"]["log_ratio"])
+    return [
+        legend,
+        f"K and n0 (log N*) are those at C0 = {number(fit.attrs['C0'])} FLOP, the middle budget,\n"
+        f"where N* is {interval_text(np.exp(n0))} parameters, D*/N* {interval_text(ratio)}.",
+    ]
 
 
 def _notes(fit, rows):

@@ -12,8 +12,8 @@ import pandas as pd
 
 from scalebayes.counting import COUNTINGS, parse_counting
 from scalebayes.errors import CountingError, HypothesisError
+from scalebayes.laws import ISOFLOP, LAWS
 from scalebayes.laws import LATENTS as LAW_LATENTS
-from scalebayes.laws import LAWS
 from scalebayes.priors import Prior, prior_from_table
 
 LATENT = "latent"
@@ -30,8 +30,11 @@ RUN_EFFECT = "tau"
 """Scale of the effect that the rows of one trajectory share; its prior may be left out of a file,
 and rows of one trajectory are then taken as independent."""
 
-WINDOWS = ("default",)
-"""Which rows of a study are used: "default" is the study's own window."""
+NEAR_OPTIMUM = "isoflop"
+
+WINDOWS = ("default", NEAR_OPTIMUM)
+"""Which rows of a study are used: "default" is the study's own window; "isoflop" those of it that
+lie on isoFLOP lines near their bottoms (`isoflop.windowed`)."""
 
 _NUMBERS = {"real": "real numbers", "positive": "positive numbers", "unit": "(0, 1)"}
 _KEYS = ("title", "law", "counting", "likelihood", "window", "reference_priors", "priors")
@@ -219,13 +222,17 @@ def _from_table(table, *, name, source):
     _check_keys(table, allowed=_KEYS, required=_REQUIRED, where=source)
     law = _choice(table, "law", LAWS, source)
     likelihood = _choice(table, "likelihood", tuple(LIKELIHOODS), source)
+    window = _choice({"window": "default", **table}, "window", WINDOWS, source)
+    if table["counting"] == LATENT and (law in ISOFLOP or window == NEAR_OPTIMUM):
+        msg = f'{source}, counting: isoFLOP lines need a stated one, not "latent".'
+        raise HypothesisError(msg)
     priors, omega = _read_priors(table, law=law, likelihood=likelihood, source=source)
     return Hypothesis(
         name=name,
         law=law,
         likelihood=likelihood,
         counting=_read_counting(table, omega, source),
-        window=_choice({"window": "default", **table}, "window", WINDOWS, source),
+        window=window,
         priors=priors,
         omega=omega,
         reference_priors=_text(table, "reference_priors", source),
@@ -269,7 +276,7 @@ def _read_prior(key, table, where):
 
 
 def _support(key):
-    if key.startswith("log_"):
+    if key.startswith("log_") or key == "a":
         return "real"
     return "unit" if key.endswith("_share") or key in ("q", "kappa") else "positive"
 

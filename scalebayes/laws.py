@@ -16,7 +16,11 @@ ANCHOR_N = 1e9
 ANCHOR_D = 2e10
 """Tokens at which `log_term_D` is defined."""
 
+FLOP_PER_PARAMETER_AND_TOKEN = 6.0
+"""C = 6 N D: training FLOP as laws count them, N in the law's own counting."""
+
 _ADDITIVE = ("log_E", "log_term_N", "log_term_D")
+_AT_MIDDLE = ("log_E", "log_K", "log_ratio")
 LATENTS = {
     "chinchilla": (*_ADDITIVE, "log_alpha", "log_beta"),
     "symmetric": (*_ADDITIVE, "log_alpha"),
@@ -25,16 +29,24 @@ LATENTS = {
     "kaplan": ("log_loss_anchor", "size_share", "log_alpha", "log_beta"),
     "nested": ("log_loss_anchor", "offset_share", "size_share", "log_alpha", "log_beta", "q"),
     "warmup": (*_ADDITIVE, "log_alpha", "log_beta", "kappa"),
+    "isoflop": (*_AT_MIDDLE, "a", "log_gamma", "log_alpha", "log_beta"),
+    "isoflop-surface": (*_AT_MIDDLE, "log_alpha", "log_beta"),
 }
 """Latent quantities of each law, in the order of the sampled vector.
 
-All are L = E + [(A N^-alpha)^(1/q) + (B D^-beta)^(1/q)]^q: "chinchilla" has q = 1, "symmetric"
-alpha = beta besides; "offset-share" is the Chinchilla law with priors on the loss at the anchors
-and on its shares; "no-offset" has E = 0 and q = 1; "kaplan" has E = 0 and q = beta; "nested" leaves
-all free; "warmup" is the Chinchilla law in D less kappa times the tokens seen while the learning
-rate rose (`effective_tokens`). log_loss_anchor is the log of the loss at the anchors, offset_share
-is E over that loss, and size_share the part of N in the bracket there.
+All but "isoflop" are L = E + [(A N^-alpha)^(1/q) + (B D^-beta)^(1/q)]^q: "chinchilla" has q = 1,
+"symmetric" alpha = beta besides; "offset-share" is the Chinchilla law with priors on the loss at
+the anchors and on its shares; "no-offset" has E = 0 and q = 1; "kaplan" has E = 0 and q = beta;
+"nested" leaves all free; "warmup" is the Chinchilla law in D less kappa times the tokens seen while
+the learning rate rose (`effective_tokens`). log_loss_anchor is the log of the loss at the anchors,
+offset_share is E over that loss, and size_share the part of N in the bracket there. "isoflop" is
+`isoflop`, and "isoflop-surface" its restriction to the Chinchilla law: log_K and log_ratio are the
+logs of the reducible loss and of D*/N* of the compute-optimal model at a budget C0, which the runs
+give.
 """
+
+ISOFLOP = ("isoflop", "isoflop-surface")
+"""Laws whose quantities are stated at a budget C0 of the runs."""
 
 LAWS = tuple(LATENTS)
 """Names of the laws that a hypothesis can choose."""
@@ -92,6 +104,138 @@ def nested(N, D, *, A, B, alpha, beta, E=0.0, q=1.0):
     eq. 2.
     """
     return E + ((A / N**alpha) ** (1 / q) + (B / D**beta) ** (1 / q)) ** q
+
+
+def isoflop(N, D, *, E, K, N0, C0, a, gamma, alpha, beta):
+    """Return the loss E + K (C/C0)^-gamma [beta (N/N*)^-alpha + alpha (N/N*)^beta]/(alpha + beta).
+
+    C = 6 N D, and N* = N0 (C/C0)^a is the compute-optimal model: at any C the loss is least there.
+    With a = beta/(alpha + beta) and gamma = alpha beta/(alpha + beta) this is the Chinchilla law.
+
+    Parameters
+    ----------
+    N, D : float or array
+        Parameters and tokens, > 0.
+    E, K : float or array
+        Irreducible loss, and the rest of the loss of the optimal model at C0, nats per token.
+    N0 : float or array
+        Parameters of the optimal model at C0.
+    C0 : float
+        Budget at which K and N0 are stated, FLOP (6 N D).
+    a, gamma : float or array
+        Exponents of N* and of the reducible loss in C.
+    alpha, beta : float or array
+        How steeply the loss rises below and above N*, > 0.
+
+    Returns
+    -------
+    float or array
+        Loss in nats per token.
+
+    References
+    ----------
+    Hoffmann et al. (2022), arXiv:2203.15556, approach 2, fits each budget's bottom by a parabola,
+    which is biased where alpha and beta differ (Czech et al. 2026, arXiv:2603.22339).
+    """
+    budget = FLOP_PER_PARAMETER_AND_TOKEN * N * D / C0
+    away = N / (N0 * budget**a)
+    rise = (beta * away**-alpha + alpha * away**beta) / (alpha + beta)
+    return E + K * budget**-gamma * rise
+
+
+def log_isoflop(
+    log_N,
+    log_D,
+    *,
+    log_budget,
+    log_E,
+    log_K,
+    log_ratio,
+    a,
+    gamma,
+    alpha,
+    beta,
+    exp=np.exp,
+    log=np.log,
+    log1p=np.log1p,
+):
+    """Return the log of the loss of `isoflop`.
+
+    Parameters
+    ----------
+    log_N, log_D : float or array
+        Natural logarithms of parameters and tokens.
+    log_budget : float or array
+        log (6 N D / C0).
+    log_E, log_K : float or array
+        Logs of E and K, log nats per token.
+    log_ratio : float or array
+        Log of the tokens per parameter of the optimal model at C0; N0 = sqrt(C0 / (6 ratio)).
+    a, gamma, alpha, beta : float or array
+        As in `isoflop`.
+    exp, log, log1p : callable
+        Elementary functions; PyTensor's inside a PyMC model.
+
+    Returns
+    -------
+    float or array
+        Log of the loss in nats per token.
+    """
+    u = (log_ratio + log_N - log_D) / 2 + (0.5 - a) * log_budget  # log N/N*
+    below = log(beta / (alpha + beta)) - alpha * u
+    above = log(alpha / (alpha + beta)) + beta * u
+    reducible = log_K - gamma * log_budget + above + log1p(exp(below - above))
+    return reducible + log1p(exp(log_E - reducible))
+
+
+def isoflop_exponents(law, latents, *, exp=np.exp):
+    """Return a, gamma, alpha and beta of a law of `ISOFLOP` from its latents."""
+    alpha, beta = exp(latents["log_alpha"]), exp(latents["log_beta"])
+    if law == "isoflop":
+        free = {"a": latents["a"], "gamma": exp(latents["log_gamma"])}
+    else:
+        free = {"a": beta / (alpha + beta), "gamma": alpha * beta / (alpha + beta)}
+    return {**free, "alpha": alpha, "beta": beta}
+
+
+def chinchilla_terms(*, K, N0, C0, alpha, beta):
+    """Return A and B of the Chinchilla law with these quantities of its compute-optimal models.
+
+    Parameters
+    ----------
+    K, N0, C0, alpha, beta : float or array
+        As in `isoflop`.
+
+    Returns
+    -------
+    dict
+        A and B, of the inputs' broadcast shape.
+    """
+    D0 = C0 / (FLOP_PER_PARAMETER_AND_TOKEN * N0)
+    share = beta / (alpha + beta)
+    return {"A": K * share * N0**alpha, "B": K * (1 - share) * D0**beta}
+
+
+def expected_loss(N, D, values):
+    """Return the loss of a law from its natural coefficients, whichever it has.
+
+    Parameters
+    ----------
+    N, D : float or array
+        Parameters and tokens, > 0.
+    values : mapping
+        The arguments of `isoflop` where it has a K and no A, else those of `nested`; others are
+        passed over.
+
+    Returns
+    -------
+    float or array
+        Loss in nats per token.
+    """
+    if "A" in values:
+        return nested(N, D, **coefficients(values))
+    names = ("E", "K", "N0", "C0", "a", "gamma", "alpha", "beta")
+    return isoflop(N, D, **{name: values[name] for name in names})
 
 
 def effective_tokens(D, warmup_tokens, *, kappa, minimum=np.minimum):

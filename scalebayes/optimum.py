@@ -11,10 +11,8 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.counting import (
-    Architecture,
     CountTerms,
     body_of,
-    count_parameters,
     counting_label,
     counting_matches,
     flops_counting,
@@ -25,9 +23,9 @@ from scalebayes.counting import (
 )
 from scalebayes.errors import CountingError, InputError
 from scalebayes.first_order import log_body, log_count
-from scalebayes.laws import LAWS, coefficients, nested
+from scalebayes.fitted_law import family_of, law_omega, law_values, run_parameters
+from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN, LAWS, isoflop, nested
 
-FLOP_PER_PARAMETER_AND_TOKEN = 6.0
 CHINCHILLA_COMPUTE = 5.76e23
 """Training FLOP of Chinchilla (Hoffmann et al. 2022, arXiv:2203.15556, section 4)."""
 
@@ -205,7 +203,9 @@ def optimal(fit, compute, *, counting=None, flops="6ND", architecture=None):
     counting = _asked_counting(fit, counting)
     family = family_of(fit, architecture)
     law = _law_coefficients(fit)
-    if family is None and _own_counting(fit, counting, flops):
+    if fit.attrs.get("law") == "isoflop":
+        result = _isoflop_optimum(fit, compute, law, counting=counting, flops=flops)
+    elif family is None and _own_counting(fit, counting, flops):
         result = _closed_form(compute, law)
     elif family is None:
         raise CountingError(_needs_architecture(fit.attrs["counting"], counting, flops))
@@ -265,69 +265,6 @@ def extrapolation_decades(fit, compute, *, counting=None, flops="6ND", architect
     return above + np.minimum(np.log10(compute / limits[0]), 0.0)
 
 
-def family_of(fit, architecture):
-    """Return the `Architecture` meant by an argument: itself, the fit's own for "study", or None.
-
-    Raises
-    ------
-    CountingError
-        When "study" is asked of a fit whose runs' shapes are unknown, or it is anything else.
-    """
-    if architecture is None or isinstance(architecture, Architecture):
-        return architecture
-    if architecture != "study":
-        msg = f'architecture: pass an Architecture, "study" or None, not {architecture!r}.'
-        raise CountingError(msg)
-    text = fit.attrs.get("architecture", "")
-    if not text:
-        msg = (
-            f'architecture "study": the shapes of {fit.attrs.get("study", "the fit")!r} are not '
-            "known; say aspect_ratio, vocab_size and tied of the models instead."
-        )
-        raise CountingError(msg)
-    return Architecture.from_json(text)
-
-
-def law_omega(fit, architecture=None):
-    """Return the omega of a fit's law: one number, or draws (chain, draw) where it is latent.
-
-    Parameters
-    ----------
-    fit : DataTree
-        A fit; its posterior's omega is used when there.
-    architecture : Architecture, optional
-        Says what "total" is when the posterior has no omega.
-
-    Returns
-    -------
-    float or DataArray
-        Weight of a vocabulary matrix in the law's count.
-
-    Raises
-    ------
-    CountingError
-        When the law's count is "total" and nothing says what that is.
-    """
-    if "omega" not in fit["posterior"]:
-        return omega_of(fit.attrs["counting"], architecture)
-    omega = fit["posterior"]["omega"]
-    return float(omega.min()) if float(omega.min()) == float(omega.max()) else omega
-
-
-def run_parameters(fit, counting):
-    """Return the parameters of a fit's runs in a counting, as an array over runs.
-
-    Raises
-    ------
-    CountingError
-        When they are not known in that counting.
-    """
-    runs = fit["constant_data"].to_dataset()
-    names = [name for name in ("N", "body", "head", "embedding") if name in runs]
-    table = runs[names].reset_coords(drop=True).to_dataframe()
-    return count_parameters(table, counting, reported=fit.attrs["counting"])
-
-
 def _checked_compute(compute):
     """Return budgets as a float, or as a DataArray with its coord; refuse all but positive ones."""
     values = np.asarray(compute)
@@ -362,7 +299,21 @@ def _law_coefficients(fit):
     if law not in LAWS:
         msg = f"law {law!r} has no compute-optimal frontier here; it is known for {list(LAWS)}."
         raise InputError(msg)
-    return coefficients(fit["posterior"].to_dataset())
+    return law_values(fit["posterior"].to_dataset(), fit.attrs)
+
+
+def _isoflop_optimum(fit, compute, law, *, counting, flops):
+    """Return the optimum of the isoFLOP law, which is known in its own count alone."""
+    if not _own_counting(fit, counting, flops):
+        msg = (
+            f"the law isoflop says nothing but N* at C = 6ND, both counted as "
+            f"{fit.attrs['counting']}; N was asked for as {counting!r} with C as {flops!r}. Fit it "
+            "with that counting in its file, or fit a surface, such as isoflop-surface."
+        )
+        raise CountingError(msg)
+    N = law["N0"] * (compute / law["C0"]) ** law["a"]
+    D = compute / (FLOP_PER_PARAMETER_AND_TOKEN * N)
+    return _dataset(N=N, D=D, loss=isoflop(N, D, **law), exponent=law["a"] + 0.0 * N)
 
 
 def _own_counting(fit, counting, flops):

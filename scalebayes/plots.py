@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from scalebayes.errors import InputError
-from scalebayes.laws import coefficients, nested
+from scalebayes.fitted_law import law_values
+from scalebayes.laws import expected_loss
 from scalebayes.omega_plots import plot_exponent_by_omega, plot_omega_weight
 from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range
 from scalebayes.small_multiples import (
@@ -144,7 +145,7 @@ def predicted_loss(fit, *, draws=200):
     D = data["D"]
     if "kappa" in posterior:  # what warm-up wastes does not count
         D = D * (1 - posterior["kappa"] * data["warmup_share"])
-    return nested(N, D, **coefficients(posterior)).median(("chain", "draw"))
+    return expected_loss(N, D, law_values(posterior, fit.attrs)).median(("chain", "draw"))
 
 
 def residual_rms(observed, predicted):

@@ -16,9 +16,9 @@ from scalebayes.counting import (
 )
 from scalebayes.errors import CountingError, InputError
 from scalebayes.first_order import log_count
-from scalebayes.laws import LAWS, coefficients, effective_tokens, nested
+from scalebayes.fitted_law import family_of, law_omega, law_values, run_parameters
+from scalebayes.laws import LAWS, effective_tokens, expected_loss
 from scalebayes.noise import sigma_of_run
-from scalebayes.optimum import family_of, law_omega, run_parameters
 
 _SIZES = ("N", "body", "head", "embedding")
 _SLACK = 1e-9  # of the data's range: the runs themselves are inside
@@ -71,7 +71,7 @@ def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
     table = _with_shapes(fit, table, counting, family_of(fit, architecture))
     N, D = law_parameters(fit, table), _over_points(table["D"])
     posterior = fit["posterior"].to_dataset()
-    loss = nested(N, _tokens_of_law(fit, table, D), **coefficients(posterior))
+    loss = expected_loss(N, _tokens_of_law(fit, table, D), law_values(posterior, fit.attrs))
     loss = loss.transpose("point", "chain", "draw")
     noise = _noise(posterior, loss, N, D, np.random.default_rng(random_seed))
     with np.errstate(over="ignore"):  # a Student-t with nu near 1 has draws beyond any float

@@ -26,8 +26,10 @@ CONVENTIONS = (("total", "6ND"), ("body", "6ND:body"), ("body+head", "6ND:body+h
 
 _LAW_UNITS = {
     "E": "nats/token",
+    "K": "nats/token",
     "alpha": "1",
     "beta": "1",
+    "gamma": "1",
     "sigma": "1 (log loss)",
     "eta": "1",
     "tau": "1 (log loss)",

@@ -8,6 +8,7 @@ from scalebayes import laws
 from scalebayes.build import (
     TRAJECTORY_INDEX,
     WARMUP_SHARE,
+    budget_of_reference,
     natural_quantities,
     run_data,
     run_shift,
@@ -18,7 +19,8 @@ from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_r
 from scalebayes.noise import noise_scale, sigma_of_run
 from scalebayes.studies import load_study
 
-_DERIVED = {"kaplan": ("a", "q"), "symmetric": ("a", "beta")}
+_DERIVED = {"kaplan": ("a", "q"), "symmetric": ("a", "beta"), "isoflop": ()}
+_DERIVED |= {"isoflop-surface": ("a", "gamma")}
 _BELOW = {"kappa": 1.0}
 _MAY_BE_ZERO = ("omega", "kappa", "eta", "tau")
 _LEAST = {"nu": 1.0}  # the noise has a mean above this; all other values must be positive
@@ -36,7 +38,8 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
     parameters : mapping, optional
         True natural values of any of E (nats), A, B, alpha, beta, q, sigma, nu (> 1), kappa (< 1),
         eta and tau (>= 0), as far as law and noise have them (tau: where the design's rows share
-        trajectories), and omega (>= 0, in place of the hypothesis' counting). What is not given
+        trajectories); K, a, gamma and n0, the log of N0, of `laws.isoflop` at the design's C0; and
+        omega (>= 0, in place of the hypothesis' counting). What is not given
         comes from the prior; an A or B that is not given goes with the given exponent.
     random_seed : int or Generator
         Same seed, same study.
@@ -47,7 +50,7 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
         The design's used runs with the new losses (nats per token), in the same order. Its
         published exponents are gone, for they are of other losses.
     truth : dict of str to float
-        E, A, B, alpha, beta, q, a, sigma, nu, kappa, eta, tau as far as law and noise have them,
+        All of these that law and noise have, a = beta/(alpha + beta) with other laws than isoflop,
         and omega where it was drawn or given.
 
     Raises
@@ -66,6 +69,7 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
     with np.errstate(over="ignore", invalid="ignore"):  # refused below
         truth = _truth(hypothesis, given, rng)
         data = run_data(design, hypothesis, omega=truth.get("omega"))
+        truth = _at_budget(hypothesis.law, truth, data)
         loss = _law(data, truth) * np.exp(_noise(hypothesis, truth, data, rng))
     if not (np.isfinite(loss) & (loss > 0)).all():
         msg = f"{design.name}: the parameters {truth} give a loss beyond floating-point numbers."
@@ -76,7 +80,8 @@ def simulate(design, hypothesis="hoffmann-total", *, parameters=None, random_see
 def _checked(parameters, hypothesis):
     natural = natural_quantities(prior_medians(hypothesis), law=hypothesis.law)
     derived = _DERIVED.get(hypothesis.law, ("a",))
-    allowed = [*(name for name in natural if name not in derived), "omega"]
+    at_budget = ("n0",) * (hypothesis.law in laws.ISOFLOP)
+    allowed = [*(name for name in natural if name not in derived), *at_budget, "omega"]
     for name, value in parameters.items():
         if name not in allowed:
             msg = f"parameters: {hypothesis.name} has no {name!r}; known are {allowed}."
@@ -91,11 +96,12 @@ def _checked(parameters, hypothesis):
 
 
 def _truth(hypothesis, given, rng):
-    """Return natural values: those given, the others from the prior."""
+    """Return natural values, those given or from the prior, and log_ratio where there is one."""
     latents = {name: draw.item() for name, draw in prior_latents(hypothesis, 1, rng).items()}
     latents |= {f"log_{name}": np.log(given[name]) for name in ("alpha", "beta") if name in given}
     latents |= {name: given[name] for name in ("q",) if name in given}
     truth = {**natural_quantities(latents, law=hypothesis.law), **given}
+    truth |= {name: latents[name] for name in ("log_ratio",) if name in latents}
     if hypothesis.counting == LATENT and "omega" not in truth:
         truth["omega"] = _omega(hypothesis.omega, rng)
     return {name: float(value) for name, value in truth.items()}
@@ -107,9 +113,24 @@ def _omega(prior, rng):
     return rng.uniform(prior.lower, prior.upper)
 
 
+def _at_budget(law, truth, data):
+    """Return the truth of a law stated at the budget C0 of its runs, which are known by now."""
+    if law not in laws.ISOFLOP:
+        return truth
+    known = {name: value for name, value in truth.items() if name != "log_ratio"}
+    C0 = budget_of_reference(data)
+    spent = np.log(C0 / laws.FLOP_PER_PARAMETER_AND_TOKEN)
+    known = {"C0": C0, "n0": float(spent - truth["log_ratio"]) / 2} | known
+    if law == "isoflop":
+        return known
+    given = {name: known[name] for name in ("K", "C0", "alpha", "beta")}
+    return known | laws.chinchilla_terms(**given, N0=np.exp(known["n0"]))
+
+
 def _law(data, truth):
     D = data["D"] * (1 - truth["kappa"] * data[WARMUP_SHARE]) if "kappa" in truth else data["D"]
-    return laws.nested(data["N"], D, **laws.coefficients(truth))
+    N0 = {"N0": np.exp(truth["n0"])} if "n0" in truth else {}
+    return laws.expected_loss(data["N"], D, {**truth, **N0})
 
 
 def _noise(hypothesis, truth, data, rng):

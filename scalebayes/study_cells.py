@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from scalebayes.build import TRAJECTORY_INDEX, WARMUP_SHARE, applied
+from scalebayes.build import LAW_DATA, TRAJECTORY_INDEX, applied
 from scalebayes.compiled import log_density
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import HypothesisError, InputError, StudyError
@@ -283,7 +283,8 @@ def _run_data(fit, omega):
     N = runs["N"] if omega is None else runs["body"] + omega * runs["head"]
     observed = fit["observed_data"]["log_loss"].to_numpy()
     se = runs.get("loss_se", np.zeros_like(N))
-    of_some_laws = {name: runs[name] for name in (WARMUP_SHARE, TRAJECTORY_INDEX) if name in runs}
+    wanted = (*LAW_DATA.get(fit.attrs["law"], ()), TRAJECTORY_INDEX)
+    of_some_laws = {name: runs[name] for name in wanted if name in runs}
     return {
         "N": N,
         "D": runs["D"],
@@ -347,6 +348,12 @@ def _check_runs(attrs, records):
 
 def _check_hypotheses(fits):
     first, *others = [hypothesis_from_json(one.attrs["hypothesis"]) for one in fits]
+    if first.law == "isoflop":
+        msg = (
+            f"{first.name}: alpha and beta of the law isoflop are the steepness of isoFLOP curves, "
+            "not exponents of N and D. Pool fits of a surface, such as isoflop-surface."
+        )
+        raise HypothesisError(msg)
     normal = [
         name in first.priors and first.priors[name].dist == "Normal" for name in _LOG_EXPONENTS
     ]

@@ -8,10 +8,13 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.build import (
+    LAW_DATA,
     TRAJECTORY_INDEX,
-    WARMUP_SHARE,
     applied,
+    budget_of_reference,
     latent_names,
+    located,
+    log_law,
     natural_quantities,
     run_data,
     run_shift,
@@ -20,7 +23,7 @@ from scalebayes.counting import study_omega
 from scalebayes.counting_grid import resample, weak_references
 from scalebayes.gate import prior_latents
 from scalebayes.hypotheses import LATENT, RUN_EFFECT, hypothesis_from_json, load_hypothesis
-from scalebayes.laws import anchored_terms, log_nested
+from scalebayes.laws import ISOFLOP
 from scalebayes.likelihoods import log_likelihood
 from scalebayes.noise import sigma_of_run
 
@@ -38,8 +41,8 @@ _FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is 
 
 _NOT_SEPARABLE = "; not separable from the N curve, its size is set by its prior"
 
-UNITS = {"E": "nats", "A": "nats", "B": "nats"}
-UNITS |= dict.fromkeys(("sigma", "omega", "a", "kappa", "eta", "tau"), "1")
+UNITS = {"E": "nats", "A": "nats", "B": "nats", "K": "nats", "n0": "log parameters"}
+UNITS |= dict.fromkeys(("sigma", "omega", "a", "gamma", "kappa", "eta", "tau"), "1")
 _PACKAGES = ("scalebayes", "pymc", "pytensor", "nutpie", "arviz", "numpy", "scipy", "xarray")
 
 
@@ -57,16 +60,17 @@ def tree_of_posterior(posterior, study, hypothesis, settings):
     -------
     DataTree
     """
+    data = run_data(study, hypothesis)
     quantities = dict(posterior.quantities)
+    quantities |= located(hypothesis.law, quantities, data)
     omega = study_omega(study.runs, hypothesis.counting)
     if omega is not None:
         quantities["omega"] = np.full(posterior.draws.log_density.shape, omega)
-    data = run_data(study, hypothesis)
     groups = {
         "posterior": _chains(quantities, study),
         "sample_stats": _chains(_sample_stats(posterior.draws)),
         **_data_groups(study, data, quantities, hypothesis),
-        "prior": _prior(applied(hypothesis, data), settings, omega=omega),
+        "prior": _prior(hypothesis, data, settings, omega=omega),
     }
     tree = _tree(groups, study, hypothesis, settings, data)
     return with_verdict(tree, posterior.evidence, posterior.problems)
@@ -97,7 +101,7 @@ def tree_of_grid(grid, study, hypothesis, settings):
         "posterior": _chains(quantities, study).assign_attrs(resampled=1),
         "sample_stats": _chains(picked).assign_attrs(resampled=1),
         **_data_groups(study, data, quantities, hypothesis),
-        "prior": _prior(applied(hypothesis, data), settings, grid=grid),
+        "prior": _prior(hypothesis, data, settings, grid=grid),
         "grid": _cells(grid, [one.quantities for one in grid.posteriors]),
         "grid_sample_stats": _cells(grid, stats),
         "evidence": _evidence(grid),
@@ -132,12 +136,11 @@ def tree_of_draws(quantities, stats, study, hypothesis, settings, *, prior):
     DataTree
     """
     data = run_data(study, hypothesis)
-    latents = applied(hypothesis, data)
     groups = {
         "posterior": _chains(quantities, study).assign_attrs(resampled=1),
         "sample_stats": _chains(stats).assign_attrs(resampled=1),
         **_data_groups(study, data, quantities, hypothesis),
-        "prior": _prior(latents, settings, replaced=prior),
+        "prior": _prior(hypothesis, data, settings, replaced=prior),
     }
     return _tree(groups, study, hypothesis, settings, data)
 
@@ -159,11 +162,11 @@ def still_prior(fit, *, reference=True):
     -------
     dict of str to float
         Posterior over prior standard deviation (of the logarithm, except for `a`), where above 0.5,
-        for E, alpha, beta, a and tau.
+        for E, alpha, beta, gamma, a and tau.
     """
     posterior, ratios = fit["posterior"].to_dataset(), {}
     before = [fit["prior"].to_dataset(), *(_reference_prior(fit) if reference else [])]
-    for name in ("E", "alpha", "beta", "a", "tau"):
+    for name in ("E", "alpha", "beta", "gamma", "a", "tau"):
         if name not in posterior or float(posterior[name].std()) == 0.0:
             continue  # no such quantity in the law, or fixed by it
         scale = (lambda x: x) if name == "a" else np.log
@@ -246,7 +249,7 @@ def _status(posterior):
 def _data_groups(study, data, quantities, hypothesis):
     coords = {"run": study.runs["run"].to_numpy(dtype=str)}
     observed = xr.Dataset({"log_loss": ("run", data["observed_log_loss"])}, coords=coords)
-    own = ("N", "D", "body", "head", WARMUP_SHARE, TRAJECTORY_INDEX)
+    own = ("N", "D", "body", "head", *LAW_DATA.get(hypothesis.law, ()), TRAJECTORY_INDEX)
     kept = {name: ("run", data[name]) for name in own if name in data}
     kept |= _known_columns(study, kept)
     constant = xr.Dataset(kept, coords=coords)
@@ -271,10 +274,8 @@ def _known_columns(study, kept):
 def _pointwise(data, quantities, hypothesis):
     per_draw = {name: x[..., None] for name, x in quantities.items() if name != "run_effect"}
     N = data["N"] if "N" in data else data["body"] + per_draw["omega"] * data["head"]
-    log_N, log_D, log_D_law = np.log(N), np.log(data["D"]), np.log(data["D"])
-    if WARMUP_SHARE in data:
-        log_D_law = log_D + np.log1p(-per_draw["kappa"] * data[WARMUP_SHARE])
-    mu = log_nested(log_N, log_D_law, **anchored_terms(hypothesis.law, per_draw))
+    log_N, log_D = np.log(N), np.log(data["D"])
+    mu = log_law(hypothesis.law, per_draw, log_N, log_D, more=data)
     if TRAJECTORY_INDEX in data:
         index = data[TRAJECTORY_INDEX]
         mu = mu + run_shift(per_draw[RUN_EFFECT], quantities["run_effect"], index)
@@ -288,10 +289,12 @@ def _pointwise(data, quantities, hypothesis):
     )
 
 
-def _prior(hypothesis, settings, *, omega=None, grid=None, replaced=None):
+def _prior(hypothesis, data, settings, *, omega=None, grid=None, replaced=None):
+    hypothesis = applied(hypothesis, data)
     rng = np.random.default_rng(settings.seed(5))
     latents = {**prior_latents(hypothesis, PRIOR_DRAWS, rng), **(replaced or {})}
     quantities = {**latents, **natural_quantities(latents, law=hypothesis.law)}
+    quantities |= located(hypothesis.law, latents, data)
     if grid is not None:
         quantities["omega"] = rng.choice(grid.omega, p=grid.prior, size=PRIOR_DRAWS)
     elif omega is not None:
@@ -321,6 +324,8 @@ def _tree(groups, study, hypothesis, settings, data):
         "design_warnings": "; ".join(study.design_warnings),
         "run_effect": _run_effect(study, data),
     }
+    if hypothesis.law in ISOFLOP:
+        tree.attrs["C0"] = budget_of_reference(data)
     return tree
 
 

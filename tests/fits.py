@@ -10,7 +10,8 @@ import scalebayes as sb
 from scalebayes.build import run_data
 from scalebayes.compiled import log_density
 from scalebayes.gate import Settings, draw_posterior
-from scalebayes.hypotheses import load_hypothesis
+from scalebayes.hypotheses import NEAR_OPTIMUM, load_hypothesis
+from scalebayes.isoflop import windowed
 from scalebayes.laws import chinchilla
 
 HOFFMANN = "hoffmann2022-epoch"
@@ -26,8 +27,9 @@ def checkpoints_fit():
 
 def study_of(hypothesis):
     """A bundled study that has what a hypothesis asks for, without shared trajectories."""
-    needs_warmup = load_hypothesis(hypothesis).law == "warmup"
-    return sb.load_study("porian2024-rw-4-cosine" if needs_warmup else HOFFMANN)
+    hypothesis = load_hypothesis(hypothesis)
+    porian = hypothesis.law == "warmup" or hypothesis.window == NEAR_OPTIMUM
+    return windowed(sb.load_study("porian2024-rw-4-cosine" if porian else HOFFMANN), hypothesis)
 
 
 @cache

@@ -37,7 +37,8 @@ def test_every_hypothesis_is_a_plain_model_with_named_runs(name):
     counting = ["counting"] if hypothesis.counting == LATENT else []
     assert free == {*latent_names(hypothesis), *counting}
     natural = {variable.name for variable in model.deterministics}
-    assert natural >= {"A", "B", "alpha", "beta", "a"}
+    assert natural | free >= {"alpha", "beta", "a"}
+    assert natural >= ({"K", "n0", "gamma"} if hypothesis.law == "isoflop" else {"A", "B"})
     assert ("E" in natural) == (hypothesis.law not in ("kaplan", "no-offset"))
     assert ("q" in natural | free) == (hypothesis.law in ("kaplan", "nested"))
     assert ("nu" in natural) == (hypothesis.likelihood != "normal")

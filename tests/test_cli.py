@@ -441,6 +441,23 @@ def test_a_model_is_shown_as_its_file(run):
     assert run("models", "hofmann").code == 2
 
 
+def test_a_model_is_shown_as_latex_graph_and_expectations(run, tmp_path):
+    assert r"\begin{align}" in run("models", "isoflop", "--latex").out
+    done = run("models", "hoffmann-total", "--graph", "law.gv", "--study", "hoffmann2022-epoch")
+    assert (done.code, done.out) == (0, "")
+    assert (tmp_path / "law.gv").read_text().startswith("digraph model {")
+    rows = json.loads(run("models", "symmetric", "--prior-predictive", "--json").out)["rows"]
+    assert {"loss", "loss_new", "N", "D", "tokens_per_parameter"} == {row["name"] for row in rows}
+    assert "D*/N*" in run("models", "symmetric", "--prior-predictive").out
+
+
+def test_latex_of_no_model_is_refused(run):
+    done = run("models", "--latex")
+    assert done.code == 2
+    assert "--latex: of which model? Give its name" in done.err
+    assert run("models", "isoflop", "--graph", "nowhere/law.gv").code == 4
+
+
 @pytest.mark.parametrize(("converged", "code"), [(True, 0), (False, 3)])
 def test_reconcile_prints_its_headline_and_says_where_it_wrote(run, replaced, converged, code):
     summary = pd.DataFrame({"name": ["alpha"], "median": [0.35], "mark": [np.nan]})

@@ -12,6 +12,7 @@ from scalebayes.compiled import compiled_log_density, log_density
 from scalebayes.coordinates import from_latents, to_latents
 from scalebayes.gate import prior_latents, prior_medians
 from scalebayes.hypotheses import LATENT, hypothesis_names, load_hypothesis, without_run_effect
+from scalebayes.isoflop import windowed
 from scalebayes.laws import LATENTS, anchored_logs
 from scalebayes.priors import Prior
 
@@ -39,10 +40,18 @@ FORMS = {name: load_hypothesis(name) for name in hypothesis_names()} | {
 
 
 CHECKPOINTS = sb.load_study("porian2024-rw-1-kaplan")  # 14 trajectories with several rows
-CASES = {name: (hypothesis, study_of(hypothesis)) for name, hypothesis in FORMS.items()} | {
-    f"{name}, run effect": (load_hypothesis(name), CHECKPOINTS)
-    for name in ("hoffmann-total", "latent-counting", "kaplan", "warmup", "ratio-noise")
-}
+CASES = (
+    {name: (hypothesis, study_of(hypothesis)) for name, hypothesis in FORMS.items()}
+    | {
+        f"{name}, run effect": (load_hypothesis(name), CHECKPOINTS)
+        for name in ("hoffmann-total", "latent-counting", "kaplan", "warmup", "ratio-noise")
+    }
+    | {
+        f"{name}, run effect": (hypothesis, windowed(CHECKPOINTS, hypothesis))
+        for name, hypothesis in FORMS.items()
+        if name in ("isoflop", "isoflop-surface")
+    }
+)
 
 
 def made_density(hypothesis, study):
@@ -104,6 +113,30 @@ def law_loss(law, x, N, D):
     return E + (size ** (1 / q) + data ** (1 / q)) ** q
 
 
+def isoflop_loss(law, x, N, D, C0):
+    """E + K (C/C0)^-gamma [beta e^(-alpha u) + alpha e^(beta u)]/(alpha + beta), C = 6 N D.
+
+    u = log N - n0 - a log(C/C0), and e^n0 tokens per parameter of e^log_ratio spend C0.
+    """
+    alpha, beta = np.exp(x["log_alpha"]), np.exp(x["log_beta"])
+    a, gamma = beta / (alpha + beta), alpha * beta / (alpha + beta)
+    if law == "isoflop":
+        a, gamma = x["a"], np.exp(x["log_gamma"])
+    budget = 6 * N * D / C0
+    n0 = 0.5 * np.log(C0 / 6 / np.exp(x["log_ratio"]))
+    u = np.log(N) - n0 - a * np.log(budget)
+    curve = (beta * np.exp(-alpha * u) + alpha * np.exp(beta * u)) / (alpha + beta)
+    return np.exp(x["log_E"]) + np.exp(x["log_K"]) * budget**-gamma * curve
+
+
+def middle_of_budgets(study, hypothesis):
+    """Median over the stated budgets with three sizes of their mean 6 N D, before the window."""
+    rows = study.table[~study.table["left_out"].str.contains("D is below|D/N is below")]
+    compute = np.log(6 * count(rows, hypothesis.counting) * rows["D"])
+    by_budget = compute.groupby(rows["flops"].map("{:.3g}".format))
+    return np.exp(by_budget.mean()[by_budget.size() >= 3].median())
+
+
 def independent_log_density(latents, study, hypothesis):
     """The log posterior from the formulas alone.
 
@@ -125,7 +158,11 @@ def independent_log_density(latents, study, hypothesis):
         prior += stats.norm.logpdf(x["run_effect"]).sum()
         effect = dict(zip(study.shared_trajectories, x["run_effect"], strict=True))
         expected = x["tau"] * study.runs["trajectory"].map(effect).fillna(0.0)
-    expected = expected + np.log(law_loss(hypothesis.law, x, N, D))
+    if "log_K" in x:
+        loss = isoflop_loss(hypothesis.law, x, N, D, middle_of_budgets(study, hypothesis))
+    else:
+        loss = law_loss(hypothesis.law, x, N, D)
+    expected = expected + np.log(loss)
     residual = (np.log(study.runs["loss"]) - expected) / sigma
     if hypothesis.likelihood == "normal":
         noise = stats.norm.logpdf(residual) - np.log(sigma)

@@ -7,7 +7,16 @@ from scalebayes.coordinates import (
     from_latents,
     to_latents,
 )
-from scalebayes.laws import LATENTS, anchored_terms, log_nested
+from scalebayes.laws import (
+    ISOFLOP,
+    LATENTS,
+    anchored_terms,
+    isoflop_exponents,
+    log_isoflop,
+    log_nested,
+)
+
+ADDITIVE = [law for law in LATENTS if law not in ISOFLOP]
 
 CENTRE = {"centre_N": np.log(3e8), "centre_D": np.log(6e9)}
 LOGITS = ("offset_share", "size_share", "q", "kappa")
@@ -48,7 +57,7 @@ def test_the_change_of_variables_keeps_volumes(law):
         assert abs(np.linalg.det(np.stack(columns))) == pytest.approx(1.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("law", LATENTS)
+@pytest.mark.parametrize("law", ADDITIVE)
 def test_the_first_coordinate_is_the_loss_at_the_centre(law):
     latents = points(law)
     terms = anchored_terms(law, constrained(law, latents))
@@ -56,7 +65,7 @@ def test_the_first_coordinate_is_the_loss_at_the_centre(law):
     np.testing.assert_allclose(from_latents(law, latents, **CENTRE)[0], expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("law", [law for law in LATENTS if "log_beta" in LATENTS[law]])
+@pytest.mark.parametrize("law", [law for law in ADDITIVE if "log_beta" in LATENTS[law]])
 def test_the_slopes_are_the_relative_falls_of_the_loss(law):
     latents = points(law)
     terms = anchored_terms(law, constrained(law, latents))
@@ -70,6 +79,28 @@ def test_the_slopes_are_the_relative_falls_of_the_loss(law):
     z = dict(enumerate(from_latents(law, latents, **CENTRE)))
     first = 3 if "log_E" in LATENTS[law] or "offset_share" in LATENTS[law] else 2
     np.testing.assert_allclose(np.exp([z[first], z[first + 1]]), falls, rtol=1e-6)
+
+
+@pytest.mark.parametrize("law", ISOFLOP)
+def test_coordinates_of_isoflop_laws_are_loss_fall_and_curvature_at_the_optimum(law):
+    latents = points(law)
+    given = dict(zip(LATENTS[law], latents, strict=True))
+    terms = isoflop_exponents(law, given) | {k: given[k] for k in ("log_E", "log_K", "log_ratio")}
+
+    def loss(u, log_budget):
+        """At the middle budget log D - log N = log_ratio; N times e^u, D by the budget."""
+        log_N = 20.0 + terms["a"] * log_budget + u
+        log_D = 20.0 + given["log_ratio"] + log_budget - (log_N - 20.0)
+        return np.exp(log_isoflop(log_N, log_D, log_budget=log_budget, **terms))
+
+    z, h = from_latents(law, latents, **CENTRE), 1e-3
+    np.testing.assert_allclose(np.exp(z[0]), loss(0.0, 0.0), rtol=1e-10)
+    bend = (loss(h, 0.0) - 2 * loss(0.0, 0.0) + loss(-h, 0.0)) / h**2 / loss(0.0, 0.0)
+    np.testing.assert_allclose(np.exp(z[-2]), bend, rtol=1e-4)
+    np.testing.assert_allclose(2 * z[-1], given["log_alpha"] - given["log_beta"], rtol=1e-10)
+    if law == "isoflop":
+        fall = (loss(0.0, -h) - loss(0.0, h)) / (2 * h) / loss(0.0, 0.0)
+        np.testing.assert_allclose(np.exp(z[4]), fall, rtol=1e-5)
 
 
 def test_run_effects_have_the_mean_and_width_of_a_normal_model():

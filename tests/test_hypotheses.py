@@ -21,6 +21,8 @@ from scalebayes.hypotheses import (
     models_folder,
     without_run_effect,
 )
+from scalebayes.isoflop import middle_budget
+from scalebayes.laws import ISOFLOP, expected_loss
 
 NAMES = hypothesis_names()
 CORNERS = [(1e8, 2e9), (1e8, 2e11), (1e10, 2e9), (1e10, 2e11)]
@@ -113,6 +115,8 @@ def test_every_file_of_models_builds_and_its_prior_losses_overlap_chinchillas(na
 
 def prior_losses(name):
     """Return losses [draw, corner] that a hypothesis expects before it has seen any."""
+    if load_hypothesis(name).law in ISOFLOP:
+        return isoflop_prior_losses(name)
     N, D = map(np.array, zip(*CORNERS, strict=True))
     runs = pd.DataFrame({"N": N, "D": D, "loss": [3.0, 2.8, 2.6, 2.4], "d_model": 2048})
     runs = runs.assign(body=0.9 * N, embedding=0.1 * N, head=0.1 * N, warmup_tokens=1.5e9)
@@ -122,6 +126,32 @@ def prior_losses(name):
         kwargs = {"mode": "FAST_COMPILE"}
         tree = pm.sample_prior_predictive(draws=1000, random_seed=1, compile_kwargs=kwargs)
     return np.exp(tree["prior_predictive"]["log_loss"].to_numpy()[0])
+
+
+def isoflop_prior_losses(name):
+    """The same from prior draws of a law that needs isoFLOP lines, about the corners' middle."""
+    budgets = 1.2e18 * np.geomspace(1, 1e4, 5)[:, None]
+    N = (budgets / 120) ** 0.5 * np.geomspace(0.2, 5, 7)
+    loss = 2 + (1e18 / budgets) ** 0.1 * (1 + 0.1 * np.log(N / (budgets / 120) ** 0.5) ** 2)
+    runs = {"N": N.ravel(), "D": (budgets / (6 * N)).ravel(), "loss": loss.ravel()}
+    study = sb.read_runs(pd.DataFrame(runs), counting="total", name="lines")
+    assert middle_budget(study, "total") == pytest.approx(1.2e20)
+    with sb.build(study, name):
+        kwargs = {"mode": "FAST_COMPILE"}
+        tree = pm.sample_prior_predictive(draws=1000, random_seed=1, compile_kwargs=kwargs)
+    prior = tree["prior"].to_dataset().isel(chain=0)
+    values = {key: prior[key].to_numpy()[:, None] for key in prior.data_vars}
+    values |= {"N0": np.exp(values["n0"]), "C0": 1.2e20}
+    return expected_loss(*np.transpose(CORNERS), values)
+
+
+def test_isoflop_lines_need_a_stated_counting(read):
+    text = (models_folder() / "isoflop.toml").read_text(encoding="utf-8")
+    text = text.replace('counting = "total"', 'counting = "latent"') + OMEGA
+    with pytest.raises(HypothesisError, match="isoFLOP lines need a stated one"):
+        read(text)
+    with pytest.raises(HypothesisError, match="isoFLOP lines need a stated one"):
+        read(LATENT_TEXT.replace("[priors]", 'window = "isoflop"\n[priors]'))
 
 
 def test_a_users_file_is_named_after_its_stem_and_takes_the_defaults(read):

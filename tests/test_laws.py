@@ -91,9 +91,15 @@ def test_pytensor_coefficients_are_the_numpy_coefficients():
     assert float(graph["A"].eval()) == pytest.approx(EPOCH["A"])
 
 
-def test_a_hypothesis_can_choose_the_seven_laws():
+def test_a_hypothesis_can_choose_the_nine_laws():
     offsets = {"offset-share", "no-offset"}
-    assert set(LAWS) == {"chinchilla", "symmetric", "kaplan", "nested", "warmup"} | offsets
+    assert (
+        set(LAWS)
+        == {
+            *("chinchilla", "symmetric", "kaplan", "nested", "warmup", "isoflop", "isoflop-surface")
+        }
+        | offsets
+    )
 
 
 @given(alpha=floats(0.05, 0.8), beta=floats(0.05, 0.8), N=floats(1e5, 1e12), D=floats(1e7, 1e14))

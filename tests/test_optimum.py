@@ -387,8 +387,8 @@ def test_budgets_must_be_positive_and_finite(wrong):
 
 def test_a_law_without_a_frontier_is_named():
     fit = made_fit()
-    fit.attrs["law"] = "isoflop"
-    with pytest.raises(InputError, match="law 'isoflop' has no compute-optimal frontier"):
+    fit.attrs["law"] = "unheard-of"
+    with pytest.raises(InputError, match="law 'unheard-of' has no compute-optimal frontier"):
         optimal(fit, 1e21)
 
 

@@ -231,6 +231,6 @@ def test_what_is_no_table_is_refused():
 
 def test_a_law_that_cannot_be_predicted_is_named():
     fit = made_fit()
-    fit.attrs["law"] = "isoflop"
-    with pytest.raises(InputError, match="law 'isoflop' cannot be predicted"):
+    fit.attrs["law"] = "unheard-of"
+    with pytest.raises(InputError, match="law 'unheard-of' cannot be predicted"):
         predict(fit, POINT)

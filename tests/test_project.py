@@ -26,9 +26,9 @@ ORDER = (
         "flops",
         "first_order",
     ),
-    *("surface", "optimum", "tables", "sweeps", "study", "studies", "published"),
+    *("surface", "fitted_law", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
-    *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
+    *("isoflop", "likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
     *("population_model", "population_draws", "pooled_draws", "pooled_studies"),
     *("population_trees", "population_checks", "population"),
@@ -57,11 +57,12 @@ ORDER = (
         "reconcile",
         "plan",
     ),
-    *("formatting", "arguments", "options", "console", "cli_pool", "cli"),
+    *("model_graph", "model_pages", "formatting", "arguments", "options", "console"),
+    *("cli_models", "cli_pool", "cli"),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model", "omega_by_group_model", "omega_by_group"),
+    *("simulate", "population_model", "omega_by_group_model", "omega_by_group", "model_graph"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
