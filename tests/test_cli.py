@@ -124,7 +124,7 @@ def test_a_fit_of_a_file_reads_names_units_and_counting(run, replaced, sweep):
         pd.read_csv(sweep)["loss"].iloc[0] * np.log(2)
     )
     assert hypothesis.name == "hoffmann-total"
-    assert settings == {"draws": 500, "random_seed": 7, "cache": True}
+    assert settings == {"draws": 500, "literature": False, "random_seed": 7, "cache": True}
 
 
 def test_a_fit_is_saved_under_study_and_model(run, replaced, sweep, tmp_path):
