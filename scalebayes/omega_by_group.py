@@ -152,12 +152,12 @@ class _Density:
 
 
 def _gated(model, settings):
-    """Return draws that pass the gate, or the last of three attempts, and the gate's problems."""
+    """Return draws that pass the gate, or the last of two attempts, and the gate's problems."""
     initial = model.initial_point()
     shapes = tuple((one.name, np.shape(initial[one.name])) for one in model.value_vars)
     density = _Density(logp=model.compile_logp(), shapes=shapes)
     compiled = nutpie.compile_pymc_model(model)
-    for attempt in range(3):
+    for attempt in range(2):
         drawn = _sampled(compiled, density, settings, attempt)
         problems = diagnose(_flat(drawn.posterior[list(drawn.names)]), drawn.stats).problems
         if not problems:
@@ -174,7 +174,7 @@ def _sampled(compiled, density, settings, attempt):
         cores=settings.cores,
         seed=settings.seed(40, attempt),
         adaptation="low_rank",
-        target_accept=(0.95, 0.99, 0.995)[attempt],
+        target_accept=(0.95, 0.99)[attempt],
         store_unconstrained=True,
         progress_bar=False,
     )
