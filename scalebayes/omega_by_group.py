@@ -81,7 +81,7 @@ def omega_per_group(population, *, omega=COARSE_GRID):
         prior=dict(zip(PRIOR, cells[0].density.data[1 : 1 + len(PRIOR)], strict=True)),
         coords={"group": names, "omega": list(omega), **_recipe_coords(population)},
     )
-    drawn = _sampled(model, population.settings)
+    drawn, problems = _gated(model, population.settings)
     own = bridge_evidence(drawn.density, drawn, seed=population.settings.seed(41))
     rng = np.random.default_rng(population.settings.seed(42))
     posterior = drawn.posterior.assign(
@@ -91,7 +91,6 @@ def omega_per_group(population, *, omega=COARSE_GRID):
             _common_new_study_a(population, cells, prior, drawn.posterior, rng),
         ),
     )
-    problems = diagnose(_flat(posterior[list(drawn.names)]), drawn.stats).problems
     groups = {
         "posterior": posterior,
         "sample_stats": _chains(drawn.stats),
@@ -152,18 +151,30 @@ class _Density:
         return found
 
 
-def _sampled(model, settings):
+def _gated(model, settings):
+    """Return draws that pass the gate, or the last of two attempts, and the gate's problems."""
     initial = model.initial_point()
     shapes = tuple((one.name, np.shape(initial[one.name])) for one in model.value_vars)
+    density = _Density(logp=model.compile_logp(), shapes=shapes)
+    compiled = nutpie.compile_pymc_model(model)
+    for attempt in range(2):
+        drawn = _sampled(compiled, density, settings, attempt)
+        problems = diagnose(_flat(drawn.posterior[list(drawn.names)]), drawn.stats).problems
+        if not problems:
+            break
+    return drawn, problems
+
+
+def _sampled(compiled, density, settings, attempt):
     tree = nutpie.sample(
-        nutpie.compile_pymc_model(model),
-        draws=settings.draws,
-        tune=settings.tune,
+        compiled,
+        draws=settings.draws * 2**attempt,
+        tune=settings.tune * 2**attempt,
         chains=settings.chains,
         cores=settings.cores,
-        seed=settings.seed(40),
+        seed=settings.seed(40, attempt),
         adaptation="low_rank",
-        target_accept=settings.target_accept,
+        target_accept=(0.95, 0.99)[attempt],
         store_unconstrained=True,
         progress_bar=False,
     )
@@ -175,7 +186,7 @@ def _sampled(model, settings):
         unconstrained=stats["unconstrained_draw"].to_numpy(),
         log_density=stats["logp"].to_numpy(),
         stats={name: stats[name].to_numpy() for name in _STATS},
-        density=_Density(logp=model.compile_logp(), shapes=shapes),
+        density=density,
     )
 
 

@@ -24,7 +24,7 @@ MEAN = np.log([[0.15, 0.40], [0.35, 0.37]])  # of studies at either omega
 GROUPS = ("pair", "pair", "first", "second", "third", "fourth")
 MEMBERS = ((0, 1), (2,), (3,), (4,), (5,))
 WITHIN, BETWEEN = (0.01, 0.002, 0.02), (0.06, -0.01, 0.04)
-SETTINGS = Settings(draws=1000, tune=700, cores=1, random_seed=1)
+SETTINGS = Settings(draws=1500, tune=700, cores=1, random_seed=1)
 
 
 def mixture(rng, mean, n=2):
