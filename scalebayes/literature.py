@@ -7,7 +7,6 @@ to expect for a prior; E, A, B and the noise stay its own.
 import json
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import arviz as az
 import numpy as np
@@ -20,7 +19,7 @@ from scalebayes.joined_study import joined_study
 from scalebayes.population import pool_settings, population_of
 from scalebayes.population_trees import MAX_STUDY_MISFIT, evidence_over_omega
 from scalebayes.progress import status_line
-from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
+from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
 from scalebayes.studies import DEFAULT_STUDIES, load_study
 from scalebayes.study_cells import pooled_studies
 from scalebayes.trees import PRIOR_DRAWS, tree_of_draws, versions, with_verdict
@@ -283,7 +282,6 @@ def _same_runs(study, other):
 
 
 def _key(study, hypothesis, own, random_seed):
-    folder = Path(__file__).parent
     others = [load_study(name) for name in DEFAULT_STUDIES]
     return content_key(
         kind="with literature",
@@ -295,7 +293,7 @@ def _key(study, hypothesis, own, random_seed):
         seed=random_seed,
         literature={one.name: [one.data_hash, one.record()] for one in others},
         versions=versions(),
-        code={path.stem: file_digest(path) for path in sorted(folder.glob("*.py"))},
+        code=package_digest(),
     )
 
 

@@ -22,11 +22,11 @@ from scalebayes.population_model import PRIOR
 from scalebayes.population_trees import REFERENCE_FAMILY, REFERENCE_SIZE
 from scalebayes.trees import versions
 
-COARSE_GRID = (0.0, 0.25, 1.0, 2.0)
+COARSE_GRID = (0.0, 1 / 16, 1 / 4, 1.0, 2.0)
 """Omegas that a group may have: what people count (body, one matrix, two) and, between the first
-two, the quarter at which a vocabulary matrix counts in part. All are starting points of the
-population's grid. Neighbours on a finer grid have nearly equal exponents: groups that agree would
-be spread over several means, each known from fewer of them."""
+two, a sixteenth and a quarter, at which a vocabulary matrix counts in part. All are starting points
+of the population's grid. Neighbours on a finer grid have nearly equal exponents: groups that agree
+would be spread over several means, each known from fewer of them."""
 
 SUBSTANTIAL = 3.0
 """Difference of log evidence, nats, from which on one assumption is said to be supported."""

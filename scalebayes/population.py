@@ -16,7 +16,8 @@ from scalebayes.counting_grid import NEGLIGIBLE, STARTING_GRID, intervals_to_hal
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, NotConvergedWarning
 from scalebayes.evidence import normalised_weights
-from scalebayes.gate import MAX_EVIDENCE_SE, Settings
+from scalebayes.gate import Settings
+from scalebayes.omega_by_group import omega_per_group
 from scalebayes.pooled_draws import (
     hyperparameters,
     pareto_k,
@@ -29,10 +30,22 @@ from scalebayes.population_model import PRIOR
 from scalebayes.population_trees import tree_of_population
 from scalebayes.progress import status_line
 from scalebayes.recipes import recipe_design
+from scalebayes.storage import (
+    cached_fit,
+    content_digest,
+    content_key,
+    package_digest,
+    store_in_cache,
+)
 from scalebayes.study_cells import is_latent, pooled_studies, replace_problems, study_cell
+from scalebayes.trees import versions
 
 MAX_PARETO_K = 0.7
 """Pareto k of a study's draws, weighted to the population, above which it is fitted again."""
+
+MAX_BRIDGE_SE = 0.1
+"""Largest standard error (nats) of a population's own part of the log evidence: a weight on omega
+is then known to a tenth of itself."""
 
 SHOWN_WEIGHT = 1e-4
 """Weight of an omega below which its population is not kept."""
@@ -51,6 +64,7 @@ def pool(
     random_seed=1,
     prior=None,
     cache=True,
+    omega_by_group=False,
     progressbar=None,
 ):
     """Return the population of scaling exponents that studies' fits come from.
@@ -70,7 +84,10 @@ def pool(
     prior : mapping, optional
         Values that replace those of `population_model.PRIOR`.
     cache : bool
-        Whether posteriors that a fit does not hold (at other omegas) are cached on disk.
+        Whether the result, and posteriors that a fit does not hold (at other omegas), are cached
+        on disk.
+    omega_by_group : bool
+        Whether to ask, under a latent counting, what follows when each group has its own omega.
     progressbar : bool, optional
         By default only when stderr is a terminal.
 
@@ -78,10 +95,12 @@ def pool(
     -------
     DataTree
         `posterior`: hyperparameters at the heaviest omega; `studies`: log alpha and log beta of
-        each study alone and in the population; `grid` and `evidence` over omega; `prior`;
-        `sample_stats`; `checks`: conclusions without each study and under other priors, see
-        `population_checks`; `constant_data`: group, recipe and Pareto k of each study. `attrs` say
-        whether it converged, which omega is shown, and what is not identified.
+        each study alone and in the population at that omega, and its exponent and tokens per
+        parameter at 5.76e23 FLOP in total counting, omega summed out; `grid` and `evidence` over
+        omega; `prior`; `sample_stats`; `checks`: conclusions without each study and under other
+        priors, see `population_checks`; `omega_by_group` where asked for, see that module;
+        `constant_data`: group, recipe and Pareto k of each study. `attrs` say whether it converged,
+        which omega is shown, and what is not identified.
 
     Raises
     ------
@@ -96,16 +115,40 @@ def pool(
     """
     settings = pool_settings(draws, tune, chains, cores, random_seed)
     studies = pooled_studies(fits)
-    with status_line(progressbar, "pool") as advance:
-        found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
-        tree = tree_of_population(found)
-        if advance is not None:
-            advance("each omega")
-        checks = population_checks(found, _redraw(found))
-        tree["checks"] = xr.DataTree(checks)
+    key = _key(studies, settings, checked_prior(prior), omega_by_group)
+    tree = cached_fit(key) if cache else None
+    if tree is None:
+        with status_line(progressbar, "pool") as advance:
+            tree = _pooled(studies, settings, prior, cache, omega_by_group, advance)
+        if cache:
+            store_in_cache(key, tree)
     if not tree.attrs["converged"]:
         warnings.warn(f"pool: {tree.attrs['problems']}", NotConvergedWarning, stacklevel=2)
     return tree
+
+
+def _pooled(studies, settings, prior, cache, omega_by_group, advance):
+    found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
+    tree = tree_of_population(found)
+    if advance is not None:
+        advance("each omega")
+    tree["checks"] = xr.DataTree(population_checks(found, _redraw(found)))
+    if omega_by_group and is_latent(studies):
+        tree["omega_by_group"] = omega_per_group(found)
+    return tree
+
+
+def _key(studies, settings, prior, omega_by_group):
+    """Return the name of a population in the cache: what its numbers depend on."""
+    return content_key(
+        kind="population",
+        fits=[content_digest(one.fit) for one in studies],
+        settings=[settings.draws, settings.tune, settings.chains, settings.random_seed],
+        prior=prior,
+        omega_by_group=omega_by_group,
+        versions=versions(),
+        code=package_digest(),
+    )
 
 
 def population_of(studies, settings, *, prior=None, cache=True, advance=None, attempts=3):
@@ -326,8 +369,8 @@ class _Builder:
                 found.draws.stats,
             )
             problems = list(diagnostics.problems)
-            if not found.evidence.se <= 2 * MAX_EVIDENCE_SE:
-                problems.append(f"log evidence known to {found.evidence.se:.3f} nats only")
+            if not found.bridge_se <= MAX_BRIDGE_SE:
+                problems.append(f"log evidence known to {found.bridge_se:.3f} nats only")
             found = replace(found, diagnostics=diagnostics, problems=tuple(problems))
             if not problems:
                 break

@@ -34,6 +34,8 @@ class PopulationCell:
         Of the hyperparameters.
     evidence : Evidence
         Log marginal likelihood of all studies' runs at this omega.
+    bridge_se : float
+        Standard error of what the population adds to the studies' own evidences, nats.
     pareto_k : ndarray
         [study], worst over 50 draws of the population; NaN when nobody looked.
     pooled_log_weights : tuple of ndarray or None
@@ -51,6 +53,7 @@ class PopulationCell:
     draws: Draws
     evidence: Evidence
     pareto_k: np.ndarray
+    bridge_se: float = 0.0
     pooled_log_weights: tuple[np.ndarray, ...] | None = None
     refitted: tuple[str, ...] = ()
     diagnostics: Diagnostics | None = None
@@ -147,6 +150,7 @@ def drawn_population(omega, cells, *, x, in_group, prior, settings, attempt):
             log_evidence=bridge.log_evidence + sum(one.log_evidence for one in own),
             se=float(np.sqrt(bridge.se**2 + sum(one.se**2 for one in own))),
         ),
+        bridge_se=bridge.se,
         pareto_k=np.full(len(cells), np.nan),
     )
 

@@ -35,6 +35,7 @@ def population_sentences(population):
         f"{_new_study(population)}.",
         _ratio_sentence(population),
         *_omega_sentence(population),
+        *_by_group_sentence(population),
         *_recipe_sentences(population, first),
         _flips_sentence(population),
     ]
@@ -91,6 +92,29 @@ def _omega_sentence(population):
     }
     said = ", ".join(f"{share(value)} on {name}" for name, value in parts.items())
     return [f"Weight on an omega common to all studies: {said}."]
+
+
+def _by_group_sentence(population):
+    if "omega_by_group" not in population.children:
+        return []
+    found = population["omega_by_group"]
+    attrs, posterior = found.attrs, found["posterior"].to_dataset()
+    if not attrs["converged"]:
+        return [f"NOT CONVERGED: omega per group: {attrs['problems']}; its answer is left out."]
+    weight = posterior["omega_weight"].mean(("chain", "draw"))
+    heaviest = [
+        f"{group} {float(weight.sel(group=group).idxmax('omega')):g} "
+        f"({share(float(weight.sel(group=group).max()))})"
+        for group in map(str, weight["group"].to_numpy())
+    ]
+    difference, error = attrs["log_evidence_difference"], attrs["log_evidence_difference_se"]
+    return [
+        f"With an omega of its own for each group the evidence changes by {difference:+.1f} ± "
+        f"{error:.1f} nats: one omega for all is {attrs['common_omega']}. Heaviest omega by group: "
+        f"{', '.join(heaviest)}. A new study's a is then expected at "
+        f"{interval_text(posterior['new_study_a_total'], digits=2)}, against "
+        f"{interval_text(posterior['common_new_study_a_total'], digits=2)} under one omega."
+    ]
 
 
 def _recipe_sentences(population, first):

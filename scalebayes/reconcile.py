@@ -118,7 +118,8 @@ def _pooled(fits, *, cores, random_seed, cache):
     good = [one for one in fits.values() if one.attrs["converged"]]
     if len(good) < 2:
         return None
-    return pool(good, cores=cores, random_seed=random_seed, cache=cache, progressbar=False)
+    settings = {"cores": cores, "random_seed": random_seed, "cache": cache}
+    return pool(good, omega_by_group=True, progressbar=False, **settings)
 
 
 def _result(fits, population, out):

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,13 @@ def content_digest(tree):
 def file_digest(path):
     """Return the SHA-256, in hex, of a file's bytes."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def package_digest():
+    """Return the SHA-256, in hex, of every module of the package."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return content_key(**{path.stem: file_digest(path) for path in modules})
 
 
 def cache_folder():

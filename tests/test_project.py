@@ -31,9 +31,9 @@ ORDER = (
     *("isoflop", "likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
     *("population_model", "population_draws", "pooled_draws", "pooled_studies"),
-    *("population_trees", "population_checks", "population"),
+    *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
+    "population",
     *("joined_study", "literature"),
-    *("omega_by_group_model", "omega_by_group"),
     *("discrepancy", "predict"),
     *(
         "simulate",
