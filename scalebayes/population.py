@@ -132,7 +132,7 @@ def _pooled(studies, settings, prior, cache, omega_by_group, advance):
     tree = tree_of_population(found)
     if advance is not None:
         advance("each omega")
-    tree["checks"] = xr.DataTree(population_checks(found, _redraw(found)))
+    tree["checks"] = xr.DataTree(population_checks(found, redraw_of(found)))
     if omega_by_group and is_latent(studies):
         tree["omega_by_group"] = omega_per_group(found)
     return tree
@@ -208,8 +208,19 @@ def population_without(population, i, omega):
     )
 
 
-def _redraw(population):
-    """Return a function that draws a population at one omega again, with a change."""
+def redraw_of(population):
+    """Return a function that draws a population at one omega again, with a change.
+
+    Parameters
+    ----------
+    population : Population
+
+    Returns
+    -------
+    callable
+        (omega, position of a study left out or None, prior or None) -> PopulationCell, from few
+        draws, unchecked.
+    """
 
     def redraw(omega, left_out, prior):
         if left_out is not None:

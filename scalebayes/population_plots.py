@@ -8,7 +8,7 @@ from scalebayes.small_multiples import BLUE, GREY, INK, ORANGE, PALE, add_legend
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SHIFT = 0.17  # of a row, between the two posteriors of a study
-_RATIO_LIMITS = (1e-2, 1e5)
+_RATIO_LIMITS = (1e-3, 1e5)
 
 
 @styled

@@ -13,6 +13,8 @@ from scalebayes.gate import Settings, draw_posterior
 from scalebayes.hypotheses import NEAR_OPTIMUM, load_hypothesis
 from scalebayes.isoflop import windowed
 from scalebayes.laws import chinchilla
+from scalebayes.population import population_of
+from scalebayes.study_cells import pooled_studies
 
 HOFFMANN = "hoffmann2022-epoch"
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
@@ -67,3 +69,33 @@ def user_study(*, n_sizes=5, n_tokens=5, noise=0.01, seed=0, **changes):
     loss = chinchilla(N, D, **EPOCH) * np.exp(noise * rng.standard_normal(N.shape))
     runs = {"N": N.ravel(), "D": D.ravel(), "loss": loss.ravel()} | changes.pop("columns", {})
     return sb.read_runs(pd.DataFrame(runs), counting="total", name="sweep", **changes)
+
+
+TRUTHS = {"first": (0.34, 0.37), "second": (0.36, 0.33), "third": (0.31, 0.39)}
+"""alpha and beta of three sweeps of one population."""
+
+
+def sweep(name, alpha, beta, seed):
+    """A sweep whose law has other exponents and the same losses at the anchors."""
+    study = user_study(noise=0.004, seed=seed)
+    law = dict(EPOCH, alpha=alpha, beta=beta)
+    law["A"] = EPOCH["A"] * 1e9 ** (alpha - EPOCH["alpha"])
+    law["B"] = EPOCH["B"] * 2e10 ** (beta - EPOCH["beta"])
+    parameters = law | {"sigma": 0.004, "nu": 5.0}
+    made, _ = sb.simulate(study, "hoffmann-total", parameters=parameters, random_seed=seed)
+    return sb.read_runs(made.runs[["N", "D", "loss"]], counting="total", name=name)
+
+
+@cache
+def fits_of_three():
+    """Fits of the sweeps of `TRUTHS`, each by itself."""
+    return tuple(
+        sb.fit(sweep(name, *law, seed), "hoffmann-total", draws=500, cores=1, cache=False)
+        for seed, (name, law) in enumerate(TRUTHS.items())
+    )
+
+
+@cache
+def population_of_three():
+    """The population of those sweeps, before it becomes a tree."""
+    return population_of(pooled_studies(fits_of_three()), Settings(draws=500, cores=1), cache=False)

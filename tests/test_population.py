@@ -13,28 +13,12 @@ from scalebayes.population import checked_prior
 from scalebayes.population_model import population_model
 from scalebayes.population_report import population_rows, population_text
 from scalebayes.population_trees import REFERENCE_FAMILY, study_place
-from tests.fits import EPOCH, user_study
-
-TRUTHS = {"first": (0.34, 0.37), "second": (0.36, 0.33), "third": (0.31, 0.39)}
-
-
-def sweep(name, alpha, beta, seed):
-    """A sweep whose law has other exponents and the same losses at the anchors."""
-    study = user_study(noise=0.004, seed=seed)
-    law = dict(EPOCH, alpha=alpha, beta=beta)
-    law["A"] = EPOCH["A"] * 1e9 ** (alpha - EPOCH["alpha"])
-    law["B"] = EPOCH["B"] * 2e10 ** (beta - EPOCH["beta"])
-    parameters = law | {"sigma": 0.004, "nu": 5.0}
-    made, _ = sb.simulate(study, "hoffmann-total", parameters=parameters, random_seed=seed)
-    return sb.read_runs(made.runs[["N", "D", "loss"]], counting="total", name=name)
+from tests.fits import TRUTHS, fits_of_three
 
 
 @pytest.fixture(scope="module")
 def fits():
-    return [
-        sb.fit(sweep(name, *law, seed), "hoffmann-total", draws=500, cores=1, cache=False)
-        for seed, (name, law) in enumerate(TRUTHS.items())
-    ]
+    return list(fits_of_three())
 
 
 @pytest.fixture(scope="module")
