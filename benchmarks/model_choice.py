@@ -4,9 +4,9 @@
 
 Simulates data sets at the runs of one of Porian et al.'s stages (2024), half of them under "every
 parameter counted" (hoffmann-total), half under "the body alone" (hoffmann-nonembedding), the truth
-of each drawn from its prior. Fits both hypotheses to each and compares the probability of the first,
-at equal prior odds, with how often it was true. Results are kept row by row in a CSV file, from
-which an interrupted run goes on.
+of each drawn from its prior. Fits both hypotheses to each and compares the probability of the
+first, at equal prior odds, with how often it was true. Results are kept row by row in a CSV file,
+from which an interrupted run goes on.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import dataclasses
 import sys
 import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +120,11 @@ def report(rows, design, every):
     head = (
         f"{len(rows)} data sets at one in {every} of the used runs of {DESIGN} "
         f"({design.n_used} runs; with all runs nearly every probability is 0 or 1, which tests "
-        f"little). {truth.sum()} simulated under {FIRST}, {(~truth).sum()} under {SECOND}, truth "
-        "drawn from the prior, equal prior odds; 4 chains of 500 draws. Some fit of "
-        f"{(~converged).sum()} sets did not pass the gate; {again} draws of a prior were made again "
-        f"for losses beyond floating-point numbers. Largest error of log odds among the others "
-        f"{worst:.3f} nats. {cpu / 60:.0f} minutes of CPU."
+        f"little). {truth.sum()} simulated under {FIRST}, {(~truth).sum()} under {SECOND}, the "
+        "truth drawn from the prior, equal prior odds; 4 chains of 500 draws. Some fit of "
+        f"{(~converged).sum()} sets did not pass the gate; {again} draws of a prior were made "
+        "again for losses beyond floating-point numbers. Largest error of log odds among the "
+        f"others {worst:.3f} nats. {cpu / 60:.0f} minutes of CPU."
     )
     blocks = [head, "## All data sets", table(log_odds, truth)]
     if not converged.all():
@@ -156,7 +157,7 @@ def table(log_odds, truth):
 def bins(stated, truth):
     """Yield a line per bin: how many of it were true, and the binomial band of its mean."""
     place = np.clip(np.digitize(stated, EDGES) - 1, 0, len(EDGES) - 2)
-    for position, (low, high) in enumerate(zip(EDGES, EDGES[1:], strict=False)):
+    for position, (low, high) in enumerate(pairwise(EDGES)):
         chosen = place == position
         n, true = int(chosen.sum()), int(truth[chosen].sum())
         if n == 0:

@@ -20,11 +20,13 @@ ORDER = (
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
+    *("verdicts", "leave_out", "prior_width"),
     *("population_model", "pooled_draws", "population_trees", "population"),
     *("discrepancy", "predict"),
     *(
         "simulate",
         "calibrate",
+        "comparison",
         "compare",
         "small_multiples",
         "omega_plots",
