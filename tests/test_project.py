@@ -37,13 +37,14 @@ ORDER = (
         "text_table",
         "report",
         "population_report",
+        "compare_report",
         "findings",
         "page",
         "reconcile_page",
         "reconcile",
         "plan",
     ),
-    *("formatting", "arguments", "options", "console", "cli_pool", "cli"),
+    *("formatting", "arguments", "options", "console", "cli_pool", "cli_compare", "cli"),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
