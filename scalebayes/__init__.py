@@ -26,11 +26,12 @@ if TYPE_CHECKING:
         HypothesisError,
         InputError,
         NotConvergedWarning,
+        OutsidePopulationWarning,
         ResultError,
         StudyError,
     )
-    from scalebayes.fit import fit
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
+    from scalebayes.literature import alone_of, fit
     from scalebayes.optimum import optimal
     from scalebayes.population import pool
     from scalebayes.predict import predict
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from scalebayes.simulate import simulate
     from scalebayes.storage import load_fit, save_fit
     from scalebayes.studies import DEFAULT_STUDIES, Study, load_study, read_runs, studies
-    from scalebayes.study import recount
+    from scalebayes.study import recount, reflop
 
 _HOME = {
     "Architecture": "counting",
@@ -50,6 +51,7 @@ _HOME = {
     "HypothesisError": "errors",
     "InputError": "errors",
     "NotConvergedWarning": "errors",
+    "OutsidePopulationWarning": "errors",
     "ResultError": "errors",
     "Shape": "architecture",
     "Study": "studies",
@@ -58,7 +60,8 @@ _HOME = {
     "chinchilla_shapes": "published",
     "classical_fit": "classical",
     "compare": "compare",
-    "fit": "fit",
+    "alone_of": "literature",
+    "fit": "literature",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
     "load_fit": "storage",
@@ -72,6 +75,7 @@ _HOME = {
     "read_runs": "studies",
     "reconcile": "reconcile",
     "recount": "study",
+    "reflop": "study",
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
@@ -86,10 +90,12 @@ __all__ = [
     "HypothesisError",
     "InputError",
     "NotConvergedWarning",
+    "OutsidePopulationWarning",
     "ResultError",
     "Shape",
     "Study",
     "StudyError",
+    "alone_of",
     "build",
     "chinchilla_shapes",
     "classical_fit",
@@ -108,6 +114,7 @@ __all__ = [
     "read_runs",
     "reconcile",
     "recount",
+    "reflop",
     "save_fit",
     "simulate",
     "studies",

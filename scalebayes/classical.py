@@ -11,10 +11,7 @@ from scalebayes.errors import StudyError
 from scalebayes.laws import ANCHOR_D, ANCHOR_N, natural_coefficients
 from scalebayes.studies import load_study
 from scalebayes.study import Study
-from scalebayes.surface import DELTA, HIGHEST, LOWEST, fit_surfaces
-
-LEAST_RUNS = 6
-"""One more than E, A, B, alpha and beta."""
+from scalebayes.surface import DELTA, HIGHEST, LEAST_RUNS, LOWEST, fit_surfaces
 
 _FLOORS = (0.05, 0.4, 0.7, 0.95)  # E as a share of the lowest loss
 _SPLITS = (0.1, 0.5, 0.9)  # the term of N as a share of what is left at the runs' centre
@@ -126,8 +123,8 @@ def huber_fit(
     Raises
     ------
     StudyError
-        When there are fewer than `LEAST_RUNS` runs, a value is not positive and finite, or delta is
-        not positive.
+        When there are fewer than `surface.LEAST_RUNS` runs, a value is not positive and finite, or
+        delta is not positive.
 
     References
     ----------
@@ -137,9 +134,9 @@ def huber_fit(
     data = np.array([N, D, loss], dtype=float)
     _check(data, delta, name)
     logs = np.log(data)
-    theta, objective = fit_surfaces(*logs, _starts(*logs), delta=delta, iterations=_SCOUT_STEPS)
+    theta, objective, _ = fit_surfaces(*logs, _starts(*logs), delta=delta, iterations=_SCOUT_STEPS)
     best = theta[np.argsort(objective, kind="stable")[:_FINALISTS]]
-    theta, objective = fit_surfaces(*logs, best, delta=delta, iterations=1000)
+    theta, objective, _ = fit_surfaces(*logs, best, delta=delta)
     winner = int(objective.argmin())
     return _result(theta[winner], objective[winner], delta, data.shape[1], counting)
 

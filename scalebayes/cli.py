@@ -80,6 +80,12 @@ def fit(
     dedupe: Annotated[bool, typer.Option(help="Leave out repeated rows.")] = False,
     prior_dominated_ok: Annotated[bool, typer.Option(help="Accept fewer than 8 runs.")] = False,
     window: Window = None,
+    with_literature: Annotated[
+        bool,
+        typer.Option(
+            "--with-literature", help="Pool with the published studies; shown beside these alone."
+        ),
+    ] = False,
     seed: Seed = 1,
     draws: Draws = None,
     tune: Tune = None,
@@ -96,9 +102,11 @@ def fit(
     options |= given(columns=read_pairs(columns, "--columns"), units=read_pairs(units, "--units"))
     study = read_study(runs, options, loss_unit=loss_unit, window=window)
     hypothesis = sb.load_hypothesis(model)
-    path = writable(out or Path(f"{study.name}-{hypothesis.name}.nc"))
+    suffix = "-with-literature" if with_literature else ""
+    path = writable(out or Path(f"{study.name}-{hypothesis.name}{suffix}.nc"))
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
-    result = sb.fit(study, hypothesis, random_seed=seed, cache=cache, **settings)
+    settings |= {"literature": with_literature, "random_seed": seed, "cache": cache}
+    result = sb.fit(study, hypothesis, **settings)
     _show_fit(result, _classical(study, result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)
@@ -113,7 +121,7 @@ def optimal(
     flops: Annotated[
         str | None,
         typer.Option(
-            help="What C counts: 6ND (with that N), 6ND:body, 6ND:body+head, kaplan, "
+            help="What C counts: 6ND (with that N), 6ND:body, 6ND:body+head, 6ND:total, kaplan, "
             "porian-attention, deepseek or hoffmann-f."
         ),
     ] = None,
@@ -125,24 +133,19 @@ def optimal(
     Without --counting and --flops: in three conventions side by side, wherever the shape of the
     models is known; it is the study's own unless --architecture gives one.
     """
-    from scalebayes import formatting
-    from scalebayes.report import optimal_conventions
+    from scalebayes.literature_report import with_its_own
 
     result, family = sb.load_fit(path), read_architecture(architecture)
-    known = family or ("study" if result.attrs.get("architecture") else None)
-    side_by_side = counting is None and flops is None and known is not None
-    if side_by_side:
-        answers = optimal_conventions(result, compute, architecture=known)
-        text = formatting.conventions_text(answers, result)
-    else:
-        asked = {"counting": counting, "flops": flops or "6ND", "architecture": family}
-        answers = [_optimum(result, compute, asked)]
-        text = formatting.optimal_text(*answers[0], result)
+    asked = {"counting": counting, "flops": flops}
+    texts, rows = [], []
+    for label, one in with_its_own(result).items():
+        text, some = _optima(one, compute, asked, family)
+        texts.append(f"{label}: {text}" if label else text)
+        rows += [row | {"posterior": label} if label else row for row in some]
     if as_json:
-        rows = [formatting.optimal_rows(*answer, result) for answer in answers]
-        print_json([row for some in rows for row in some], result)
+        print_json(rows, result)
     else:
-        print_text(text, result)
+        print_text("\n\n".join(texts), result)
     end(result.attrs["converged"])
 
 
@@ -260,11 +263,23 @@ def main(argv=None):
     app(args=argv, prog_name="scalebayes")
 
 
-def _optimum(result, compute, asked):
+def _optima(result, compute, asked, family):
+    """Return text and rows of the optima: in three conventions where none was asked for."""
+    from scalebayes import formatting
     from scalebayes.optimum import extrapolation_decades
+    from scalebayes.report import optimal_conventions
 
-    best = sb.optimal(result, compute=compute, **asked)
-    return best, extrapolation_decades(result, compute, **asked)
+    known = family or ("study" if result.attrs.get("architecture") else None)
+    if known is not None and set(asked.values()) == {None}:
+        answers = optimal_conventions(result, compute, architecture=known)
+        text = formatting.conventions_text(answers, result)
+    else:
+        where = {**asked, "flops": asked["flops"] or "6ND", "architecture": family}
+        best = sb.optimal(result, compute=compute, **where)
+        answers = [(best, extrapolation_decades(result, compute, **where))]
+        text = formatting.optimal_text(*answers[0], result)
+    rows = [formatting.optimal_rows(*answer, result) for answer in answers]
+    return text, [row for some in rows for row in some]
 
 
 def _classical(study, result):
@@ -287,9 +302,22 @@ def _show_fit(result, classical, *, as_json):
     if as_json:
         evidence = {name: result.attrs[name] for name in ("log_evidence", "log_evidence_se")}
         point = None if classical is None else classical.record()
-        print_json(formatting.fit_rows(result), result, classical=point, **evidence)
+        rows = formatting.fit_rows(result) + _literature(result, "literature_rows", [])
+        print_json(rows, result, classical=point, **evidence)
     else:
         print_text(formatting.fit_text(result, classical=classical), result)
+        typer.echo(
+            _literature(result, "literature_text", ""), nl=bool(result.attrs.get("literature"))
+        )
+
+
+def _literature(result, name, without):
+    """Return what a function of `literature_report` says of a fit with literature."""
+    if not result.attrs.get("literature"):
+        return without
+    from scalebayes import literature_report
+
+    return getattr(literature_report, name)(result)
 
 
 def _show_model(name, *, as_json):

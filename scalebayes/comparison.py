@@ -131,6 +131,13 @@ def _listed(label, given):
     ):
         msg = f"compare, {label}: takes fits, as scalebayes.fit returns them."
         raise InputError(msg)
+    joined = [one.attrs["study"] for one in fits if one.attrs.get("literature")]
+    if joined:
+        msg = (
+            f"compare, {label}: {', '.join(joined)} was fitted with the literature, whose evidence "
+            "is that of its runs given the others. Compare fits of the study alone."
+        )
+        raise InputError(msg)
     return fits
 
 

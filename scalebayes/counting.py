@@ -18,13 +18,15 @@ COUNTINGS = ("body", "body+head", "total")
 """Countings that have a name; a number is one too."""
 
 FLOPS = (
-    *("6ND", "6ND:body", "6ND:body+head", "kaplan"),
+    *("6ND", "6ND:body", "6ND:body+head", "6ND:total", "kaplan"),
     *("porian-attention", "deepseek", "hoffmann-f"),
 )
-"""FLOP conventions; "6ND" takes N in the counting that is asked for. See `flops`."""
+"""FLOP conventions; "6ND" takes N in the counting that is asked for, and "6ND:0.5" (or another
+omega) is one too. See `flops`."""
 
 _FIXED_WEIGHTS = {"body": 0.0, "body+head": 1.0}
-_SIX_N_D = {"6ND:body": "body", "6ND:body+head": "body+head", "kaplan": "body"}
+_SIX_N_D = "6ND:"
+_ATTENTION = ("porian-attention", "deepseek", "hoffmann-f")
 _BODY_WIDTHS = 12.0  # DeepSeek and Hoffmann charge for 12 L d^2, whatever else the body holds
 
 
@@ -102,7 +104,8 @@ def flops_counting(flops, counting):
     Parameters
     ----------
     flops : str
-        One of `FLOPS`. "6ND" takes N in `counting`; "kaplan" is "6ND:body".
+        One of `FLOPS`. "6ND" takes N in `counting`, "6ND:" and a counting takes it in that one;
+        "kaplan" is "6ND:body".
     counting : str or float
         The counting that N is reported in.
 
@@ -120,11 +123,17 @@ def flops_counting(flops, counting):
     ----------
     Kaplan et al. (2020), arXiv:2001.08361; Porian et al. (2024), arXiv:2406.19146.
     """
-    if flops not in FLOPS:
+    counting = parse_counting(counting)
+    if flops in _ATTENTION:
+        return None
+    if flops == "kaplan":
+        return "body"
+    if isinstance(flops, str) and flops.startswith(_SIX_N_D):
+        return parse_counting(flops.removeprefix(_SIX_N_D))
+    if flops != "6ND":
         msg = f"flops: {flops!r} is not a FLOP convention known here; use one of {list(FLOPS)}."
         raise CountingError(msg)
-    counting = parse_counting(counting)
-    return counting if flops == "6ND" else _SIX_N_D.get(flops)
+    return counting
 
 
 @dataclass(frozen=True, kw_only=True)

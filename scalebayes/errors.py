@@ -23,3 +23,7 @@ class ResultError(OSError):
 
 class NotConvergedWarning(UserWarning):
     """A posterior did not pass the convergence gate; its numbers are not trustworthy."""
+
+
+class OutsidePopulationWarning(UserWarning):
+    """A study lies far from the population of the others; pooling it may mislead."""

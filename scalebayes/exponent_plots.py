@@ -77,7 +77,6 @@ _HOFFMANN = {"study": "hoffmann2022", "corpus": "MassiveText", "color": GREEN}
 _PEARCE_SONG = {
     "study": "pearce_song2024",
     "corpus": _LAW,
-    "counting": "body",
     "color": GREY,
     "marker": "D",
 }
@@ -87,10 +86,14 @@ _OWT = {"method": _ISOFLOP, "corpus": "OpenWebText2", "color": _PURPLE, "marker"
 _POINTS = (
     _Point(study="kaplan2020", method="envelope, adjusted", corpus="WebText2",
            text="Kaplan", at=(1e21, 0.71)),
-    _Point(**_PEARCE_SONG, method="simulated frontier, Epoch",
+    _Point(**_PEARCE_SONG, method="simulated frontier, Epoch", counting="body",
            text="Pearce & Song, Epoch's law", at=(1e21, 0.785)),
-    _Point(**_PEARCE_SONG, method="simulated frontier, Chinchilla",
+    _Point(**_PEARCE_SONG, method="simulated frontier, Chinchilla", counting="body",
            text="Pearce & Song, Chinchilla's law", at=(1e21, 0.745)),
+    _Point(**_PEARCE_SONG, method="simulated frontier, Epoch", counting="total",
+           text="Pearce & Song, Epoch's law", at=(1e21, 0.625)),
+    _Point(**_PEARCE_SONG, method="simulated frontier, Chinchilla", counting="total",
+           text="Pearce & Song, Chinchilla's law", at=(1e21, 0.415)),
     _Point(**_RW, study="porian2024_step1", text="Porian 1: Kaplan's setup", at=(1e21, 0.845)),
     _Point(**_OWT, study="porian2024_step1"),
     _Point(**_RW, study="porian2024_step2", text="Porian 2: head", at=(6e15, 0.71), side="right"),
@@ -102,8 +105,8 @@ _POINTS = (
     _Point(**_RW, study="porian2024_step5", text="5: tuned", at=(6e15, 0.535), side="right"),
     _Point(**_OWT, study="porian2024_step5"),
     _Point(**_HOFFMANN, method="approach 1", text="Hoffmann, approach 1", at=(2e22, 0.56)),
-    _Point(**_HOFFMANN, method="approach 2", text="approach 2", at=(2e22, 0.45)),
-    _Point(**_HOFFMANN, method="approach 3 (parametric)", text="approach 3", at=(2e22, 0.42)),
+    _Point(**_HOFFMANN, method="approach 2", text="approach 2", at=(2e22, 0.465)),
+    _Point(**_HOFFMANN, method="approach 3 (parametric)", text="approach 3", at=(2e22, 0.44)),
     _Point(study="besiroglu2024", method="parametric, Huber", corpus="MassiveText", color=GREEN,
            text="Besiroglu", at=(2e22, 0.59)),
 )  # fmt: skip

@@ -7,6 +7,7 @@ import pandas as pd
 
 from scalebayes.errors import InputError
 from scalebayes.optimum import CHINCHILLA_COMPUTE, optimal
+from scalebayes.population_findings import population_sentences
 from scalebayes.report import (
     CI_PROB,
     classical_of,
@@ -84,11 +85,18 @@ def _published_frontier(one):
     return text if lower is None else f"{text} [{lower:.2f}, {upper:.2f}]"
 
 
-def headline(fits, table):
+def headline(fits, table, population=None):
     """Return the findings as text for a terminal: sentences, two tables, and what they mean."""
     exponents = text_table(table[["study", *_EXPONENTS]])
     optima = text_table(table[[column for column in table if column not in _EXPONENTS]])
-    blocks = [*map(_wrapped, sentences(fits)), "", exponents, "", *exponent_legend(), ""]
+    blocks = [
+        *map(_wrapped, sentences(fits, population)),
+        "",
+        exponents,
+        "",
+        *exponent_legend(),
+        "",
+    ]
     return "\n".join([*blocks, optima, "", *ratio_legend(), *omega_legend(), "", *caveats()])
 
 
@@ -97,8 +105,15 @@ def _wrapped(sentence):
     return sentence if sentence.startswith("NOT") else textwrap.fill(sentence, _LINE)
 
 
-def sentences(fits):
-    """Return what the posteriors say, in words, with what qualifies it first."""
+def sentences(fits, population=None):
+    """Return what the posteriors say, in words, with what qualifies it first.
+
+    Parameters
+    ----------
+    fits : dict of str to DataTree
+    population : DataTree, optional
+        From `population.pool`.
+    """
     failed = [name for name, one in fits.items() if not one.attrs["converged"]]
     findings = {
         name: optimal(one, CHINCHILLA_COMPUTE, counting="total", architecture="study").isel(
@@ -109,12 +124,16 @@ def sentences(fits):
     }
     decided = {name: one.attrs["omega_decided"] for name, one in fits.items()}
     banner = [f"NOT CONVERGED: {name}: {fits[name].attrs['problems']}." for name in failed]
+    pooled = [] if population is None else population_sentences(population)
+    warned = [line for line in pooled if line.startswith("NOT CONVERGED")]
     return [
         *banner,
+        *warned,
         f"{len(fits)} studies, each read by itself; {len(fits) - len(failed)} converged, "
         f"{len(findings)} tell their exponent (posterior sd below half the prior's).",
         *_spread_sentences(findings),
         _decided_sentence(decided),
+        *pooled[len(warned) :],
     ]
 
 
@@ -181,7 +200,7 @@ def omega_legend():
 def caveats():
     """Return what holds for all of it, in lines."""
     return [
-        "Each study is read alone; nothing is pooled. Checkpoints of one run share a run effect,",
-        "whose size the prior sets where every run has an N of its own. The law is taken to hold",
-        "beyond the data: far from a study's own budgets its interval is too narrow.",
+        "In this table each study is read alone. Checkpoints of one run share a run effect, whose",
+        "size the prior sets where every run has an N of its own. The law is taken to hold beyond",
+        "the data: far from a study's own budgets its interval is too narrow.",
     ]

@@ -1,7 +1,5 @@
 """A study under a hypothesis -> its posterior: sampled, checked, cached, with its evidence."""
 
-import contextlib
-import sys
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from scalebayes.counting_grid import sample_grid
 from scalebayes.errors import HypothesisError, InputError, NotConvergedWarning
 from scalebayes.gate import Settings, checked_posterior
 from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
+from scalebayes.progress import status_line
 from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
 from scalebayes.studies import load_study
 from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
@@ -90,7 +89,7 @@ def fit(
     key = _key(study, hypothesis, reference, settings)
     result = cached_fit(key) if cache else None
     if result is None:
-        with _progress(progressbar, f"{study.name} under {hypothesis.name}") as advance:
+        with status_line(progressbar, f"{study.name} under {hypothesis.name}") as advance:
             result = _sampled(study, hypothesis, reference, settings, advance)
         if cache:
             store_in_cache(key, result)
@@ -173,15 +172,3 @@ def _key(study, hypothesis, reference, settings):
         settings=[settings.draws, settings.tune, settings.chains, settings.target_accept],
         seed=settings.random_seed,
     )
-
-
-@contextlib.contextmanager
-def _progress(shown, title):
-    """Show one line of progress on stderr; silent when that is not a terminal."""
-    if not (sys.stderr.isatty() if shown is None else shown):
-        yield None
-        return
-    from rich.console import Console  # only where something is shown
-
-    with Console(stderr=True).status(f"{title}: compiling and sampling") as status:
-        yield lambda text: status.update(f"{title}: {text} done")

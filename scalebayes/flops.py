@@ -6,7 +6,8 @@ families of models the same conventions are `counting.flops_terms`.
 
 import numpy as np
 
-from scalebayes.counting import FLOPS, omega_of, parse_counting
+from scalebayes.architecture import Shape
+from scalebayes.counting import count_parameters, flops_counting, omega_of, parse_counting
 from scalebayes.errors import CountingError, InputError
 
 PF_DAY = 8.64e19
@@ -107,10 +108,14 @@ def gemstones(shape):
     return layers + _BACKWARD * (2 * shape.head + 7 * d)
 
 
+ATTENTION_COLUMNS = {
+    "porian-attention": {"body", "head", "d_model", "n_layers"},
+    "deepseek": {"d_model", "n_layers"},
+    "hoffmann-f": {"d_model", "n_layers", "d_ff", "n_heads"},
+}
+"""Run columns that conventions which count attention are made of, besides the context length."""
+
 _BY_NAME = {
-    "6ND:body": lambda shape: six_n(shape, "body"),
-    "6ND:body+head": lambda shape: six_n(shape, "body+head"),
-    "kaplan": kaplan,
     "porian-attention": porian_attention,
     "deepseek": deepseek,
     "hoffmann-f": hoffmann_f,
@@ -140,18 +145,63 @@ def flop_per_token(shape, flops, *, counting="total"):
         When the convention or the counting is unknown, or attention is charged for and the shape
         has no context_length.
     """
-    if flops == "6ND":
-        return six_n(shape, counting)
-    if flops not in _BY_NAME:
-        known = [*FLOPS, "gemstones"]
-        msg = f"flops: {flops!r} is not a FLOP convention known here; use one of {known}."
-        raise CountingError(msg)
-    return _BY_NAME[flops](shape)
+    if flops in _BY_NAME:
+        return _BY_NAME[flops](shape)
+    return six_n(shape, flops_counting(flops, counting))
 
 
 def training_flop(shape, tokens, flops, *, counting="total"):
     """Return the FLOP of training on `tokens` tokens (> 0); else as `flop_per_token`."""
     return flop_per_token(shape, flops, counting=counting) * tokens
+
+
+def charged_parameters(runs, flops, *, counting, context_length=None):
+    """Return C / (6 D) of each run: the parameters that a FLOP convention charges its model for.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        One row per run, with body, head and embedding in parameters where the convention counts
+        them; d_model and n_layers where it counts attention; d_ff and n_heads in "hoffmann-f".
+    flops : str
+        One of `counting.FLOPS`. Feed-forward blocks have two matrices in "hoffmann-f", as printed.
+    counting : str or float
+        What N counts in "6ND".
+    context_length : float, optional
+        Tokens per sequence, > 0; needed where attention is counted.
+
+    Returns
+    -------
+    ndarray
+        Parameters, float, one per row.
+
+    Raises
+    ------
+    CountingError
+        When the convention or the counting is unknown, or what it is made of is not known for every
+        run; the message names what is missing.
+    """
+    counted = flops_counting(flops, counting)
+    if counted is not None:
+        return count_parameters(runs, counted)
+    shape = _shape_of_runs(runs, flops, context_length)
+    if flops == "porian-attention":
+        attention = context_length * shape.n_layers * shape.d_model
+        return count_parameters(runs, "body+head") + attention
+    return _BY_NAME[flops](shape) / 6.0
+
+
+def _shape_of_runs(runs, flops, context_length):
+    """Return the `Shape` of every run for a convention that counts attention."""
+    columns = sorted(ATTENTION_COLUMNS[flops] - {"body", "head"})
+    lacking = [name for name in columns if name not in runs or runs[name].isna().any()]
+    lacking += ["context_length"] if context_length is None else []
+    if lacking:
+        msg = f"flops {flops!r} counts attention: {lacking} must be known for every run."
+        raise CountingError(msg)
+    sizes = {name: runs[name].to_numpy(dtype=float) for name in columns}
+    sizes = {"d_ff": 4 * sizes["d_model"], "n_heads": 1.0} | sizes
+    return Shape(**sizes, vocab_size=1.0, tied=True, context_length=context_length)
 
 
 def parameters(shape, counting):

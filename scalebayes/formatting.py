@@ -55,6 +55,10 @@ _PRIOR_LEGEND = (
     "mostly prior: the posterior's standard deviation is more than half of the prior's;\n"
     "the runs say little about it."
 )
+_LITERATURE_LEGEND = (
+    "mostly literature: the posterior's standard deviation is more than half of the one that the\n"
+    "published studies alone lead one to expect; these runs add little."
+)
 
 
 def verdict(fit):
@@ -151,8 +155,7 @@ def optimal_text(best, decades, fit):
     notes = [_OPTIMUM_LEGEND]
     if not fit.attrs.get("architecture") and not best.attrs["architecture"]:
         notes.append("For other countings give the shape of the models: --architecture.")
-    if "mostly prior" in mark_of(fit)("a"):
-        notes.append(f"The exponent is {_PRIOR_LEGEND}")
+    notes += _exponent_notes(fit)
     return "\n\n".join([head, text_table(pd.DataFrame(table)), "\n".join(notes)])
 
 
@@ -178,9 +181,14 @@ def conventions_text(answers, fit):
     head = f"{fit.attrs['study']} under {fit.attrs['hypothesis_name']}"
     family = _family_text(first.attrs["architecture"], fit)
     notes = [_CONVENTIONS_LEGEND, _OPTIMUM_LEGEND]
-    if "mostly prior" in mark_of(fit)("a"):
-        notes.append(f"The exponent is {_PRIOR_LEGEND}")
+    notes += _exponent_notes(fit)
     return "\n\n".join([f"{head}\n{family}", text_table(pd.DataFrame(table)), "\n".join(notes)])
+
+
+def _exponent_notes(fit):
+    mark = mark_of(fit)("a")
+    legends = {"mostly prior": _PRIOR_LEGEND, "mostly literature": _LITERATURE_LEGEND}
+    return [f"The exponent is {legend}" for said, legend in legends.items() if said in mark]
 
 
 def _convention_row(best, decades, index):
@@ -304,6 +312,7 @@ def _notes(fit, rows):
     return [
         *([_omega_note(attrs.get("omega_decided"))] if "evidence" in fit else []),
         *([_PRIOR_LEGEND] if any("mostly prior" in row["mark"] for row in rows) else []),
+        *([_LITERATURE_LEGEND] if any("mostly lit" in row["mark"] for row in rows) else []),
         *(f"Warning: {text}." for text in (attrs.get("design_warnings"),) if text),
         *(f"Note: {text}." for text in ("; ".join(assumed), attrs.get("run_effect")) if text),
     ]
@@ -332,6 +341,9 @@ def _omega_note(decided):
 
 
 def _diagnostics_text(fit):
+    if fit.attrs.get("literature"):
+        n = len(json.loads(fit.attrs["literature"]))
+        return f"Drawn within the population of {n} published studies."
     if "evidence" in fit:
         cells = fit["evidence"].to_dataset()
         r_hat, ess = cells["r_hat"].max(), cells["ess_bulk"].min()

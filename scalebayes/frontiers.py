@@ -5,7 +5,14 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from scalebayes.designs import study_losses
-from scalebayes.regressions import hull, interpolated_minima, isoflop_power_law, power_law
+from scalebayes.errors import InputError
+from scalebayes.regressions import (
+    hull,
+    interpolated_minima,
+    isoflop_power_law,
+    power_law,
+    refuse_without_curves,
+)
 from scalebayes.study import Study
 
 
@@ -17,7 +24,8 @@ def porian_frontier(
     Without noise_sd: one interpolated curve per budget and a plain log-log line. With it: as
     published, each budget's optimum is the median over curves with noise added to their losses,
     weighted in the line by 1 / sd(log N)^2; the sd is at least a third of the spacing of sizes, and
-    grows as resamples have their lowest loss at an end. Budgets where half of them do are left out.
+    grows as resamples have their lowest loss at an end. Budgets where half of them do are left out,
+    and those where the losses as measured do.
 
     Parameters
     ----------
@@ -39,6 +47,8 @@ def porian_frontier(
     ------
     CountingError
         When a run's budget is not known.
+    InputError
+        When no budget has three sizes.
 
     References
     ----------
@@ -46,6 +56,7 @@ def porian_frontier(
     """
     table = study_losses(study)
     compute = table["compute"]
+    refuse_without_curves(table["loss"].notnull(), name=study.name)
     if noise_sd is None:
         return isoflop_power_law(compute, table["N"], table["loss"])
     rng = np.random.default_rng(random_seed)
@@ -56,7 +67,8 @@ def porian_frontier(
     minima = interpolated_minima(np.log(table["N"]), table["loss"] + noise_sd * noise)["log_size"]
     valid = minima.notnull().mean("resample")
     spread = np.maximum(minima.std("resample"), _spacing(table) / 3) / valid
-    kept = (valid >= 0.5) & (spread > 0)
+    plain = interpolated_minima(np.log(table["N"]), table["loss"])["log_size"]
+    kept = (valid >= 0.5) & (spread > 0) & plain.notnull()
     N = np.exp(minima.median("resample")).where(kept)
     line = power_law(compute, N, weights=(1 / spread**2).where(kept, 0.0))
     return line.rename(n_points="n_budgets").assign(N=N)
@@ -77,13 +89,17 @@ def gemstones_envelope(N: ArrayLike, compute: ArrayLike, loss: ArrayLike) -> tup
     Raises
     ------
     InputError
-        When fewer than three runs are given.
+        When fewer than three runs are given, a value is not positive and finite, or fewer than two
+        runs are on the hull.
 
     References
     ----------
     McLeish et al. (2025), arXiv:2502.06857, approach 1.
     """
     best = hull(compute, loss)
+    if len(best) < 2:
+        msg = f"envelope: a line needs two runs on the hull of {len(loss)}, found {len(best)}."
+        raise InputError(msg)
     log_compute, log_N = np.log(np.asarray(compute))[best], np.log(np.asarray(N))[best]
     exponent, log_coefficient = np.polyfit(log_compute, log_N, 1)
     return float(exponent), float(log_coefficient)

@@ -13,17 +13,19 @@ import xarray as xr
 
 from scalebayes.counting import Architecture
 from scalebayes.designs import Design, grid_design, losses
+from scalebayes.errors import InputError
 from scalebayes.laws import anchored_logs, natural_coefficients
 from scalebayes.regressions import (
     envelope,
     isoflop_power_law,
     parabola_minima,
     power_law,
+    refuse_without_curves,
 )
-from scalebayes.surface import DELTA, fit_surfaces
+from scalebayes.surface import DELTA, LEAST_RUNS, fit_surfaces
 
 Law = Mapping | xr.Dataset
-"""Coefficients E, A, B, alpha, beta and omega by name."""
+"""Coefficients A, B, alpha, beta and omega by name, and E and q where the law has them."""
 
 PEARCE_SONG = Architecture.from_gamma(47491.0, vocab_size=32000.0)
 """The family of Pearce & Song (2024), arXiv:2406.12907: gamma = 47491, embeddings counted once."""
@@ -44,11 +46,14 @@ An earlier version of it starts at 10^13.4, which changes the slope of log loss 
 HOFFMANN_1 = grid_design(
     np.geomspace(4e7, 1e10, 50), np.geomspace(6e18, 3e21, 100), counting="total", flops="6ND"
 )
-"""Hoffmann et al. (2022), arXiv:2203.15556, approach 1: 70 million to 10 billion parameters.
+"""Hoffmann et al. (2022), arXiv:2203.15556, approach 1: 70 million to over 10 billion parameters.
 
-The paper reads its envelope at 1500 budgets whose range it does not print; here 100 over the range
-of approach 2, with sizes closer together than the published ones.
+Sizes here are 50 bodies of 40 million to 10 billion, 56 million to 10.1 billion in total in the
+family of `PEARCE_SONG`. The paper reads its envelope at 1500 budgets whose range it does not print;
+here 100 over the range of approach 2.
 """
+
+_LEAST_OFFSET = 0.01  # a fit starts from this E, in nats, where its law has less
 
 HOFFMANN_BUDGETS = (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21)
 """The nine budgets of approach 2, ibid., figure 3."""
@@ -71,7 +76,7 @@ def kaplan_frontier(
     Parameters
     ----------
     law : mapping or Dataset
-        E, A, B, alpha, beta, omega; see `designs`.
+        A, B, alpha, beta, omega, and E and q where the law has them; see `designs`.
     design : Design
         `KAPLAN` counts N and C without embeddings, `KAPLAN_TOTAL` with them.
     architecture : Architecture or None
@@ -83,8 +88,10 @@ def kaplan_frontier(
     -------
     Dataset
         exponent and log_coefficient of N, data_exponent and log_data_coefficient of D,
-        loss_exponent of L ("Kaplan form") and offset_exponent of L - E ("offset form"); and
-        N, D and loss of the frontier over compute.
+        loss_exponent of L ("Kaplan form") and offset_exponent of L - E ("offset form"); n_budgets
+        regressed; n_at_ends, those of them whose best size is the smallest or largest trained, so
+        that the optimum may lie beyond; and N, D and loss of the frontier over compute. NaN in
+        draws that give some run no finite loss, here and in the other instruments.
 
     Raises
     ------
@@ -100,7 +107,8 @@ def kaplan_frontier(
     best, known = envelope(table["loss"])
     at = {name: table[name].isel(size=best).where(known) for name in ("N", "D", "loss")}
     size, data = power_law(design.compute, at["N"]), power_law(design.compute, at["D"])
-    reducible = (at["loss"] - law["E"]).where(at["loss"] > law["E"])
+    E = law.get("E", 0.0)
+    reducible = (at["loss"] - E).where(at["loss"] > E)
     return xr.Dataset(
         {
             "exponent": size["exponent"],
@@ -110,6 +118,7 @@ def kaplan_frontier(
             "loss_exponent": power_law(design.compute, at["loss"])["exponent"],
             "offset_exponent": power_law(design.compute, reducible)["exponent"],
             "n_budgets": size["n_points"],
+            "n_at_ends": _at_ends(table, at["N"]).sum("compute"),
             **at,
         }
     )
@@ -143,7 +152,8 @@ def approach_2(
 ) -> xr.Dataset:
     """Return the power laws through the lowest points of isoFLOP parabolas.
 
-    Loss against log N, and against log D, is fitted by a parabola at each budget.
+    Loss against log N, and against log D, is fitted by a parabola at each budget. One whose lowest
+    point lies beyond the sizes trained has found no optimum.
 
     Parameters
     ----------
@@ -156,23 +166,25 @@ def approach_2(
     -------
     Dataset
         exponent and log_coefficient of N, data_exponent and log_data_coefficient of D, n_budgets
-        with a convex parabola, and N and D over compute.
+        with a convex parabola that has its lowest point among the sizes, n_outside that have it
+        beyond them, and N and D over compute.
 
     Raises
     ------
     InputError, CountingError
-        As `designs.losses`.
+        As `designs.losses`, and where no budget has three sizes.
 
     References
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556, section 3.2; Czech et al. (2026), arXiv:2603.22339,
     for its bias where alpha and beta differ.
     """
+    refuse_without_curves(_present(design), name=design.name)
     table = losses(law, design, architecture=architecture, noise=noise)
-    minima = {
-        name: np.exp(parabola_minima(np.log(table[name]), table["loss"])) for name in ("N", "D")
-    }
-    return _two_power_laws(design.compute, minima)
+    lowest = {name: parabola_minima(np.log(table[name]), table["loss"]) for name in ("N", "D")}
+    minima = {name: np.exp(found["log_size"]) for name, found in lowest.items()}
+    n_outside = lowest["N"]["outside"].sum("compute")
+    return _two_power_laws(design.compute, minima).assign(n_outside=n_outside)
 
 
 def approach_3(
@@ -202,30 +214,35 @@ def approach_3(
     Returns
     -------
     Dataset
-        E, A, B, alpha, beta, exponent = beta / (alpha + beta), and the objective.
+        E, A, B, alpha, beta, exponent = beta / (alpha + beta), the objective, and whether the fit
+        `converged`: no step lowers the objective further. NaN where some loss is not finite.
 
     Raises
     ------
     InputError, CountingError
-        As `designs.losses`.
+        As `designs.losses`, and where there are fewer than `surface.LEAST_RUNS` runs.
 
     References
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556, section 3.3 and appendix D.2.
     """
-    table = losses(law, design, architecture=architecture, noise=noise)
+    trained = _present(design)
+    if int(trained.sum()) < LEAST_RUNS:
+        msg = f"{design.name}: a surface needs {LEAST_RUNS} runs, found {int(trained.sum())}."
+        raise InputError(msg)
+    table = losses(law, design, architecture=architecture, noise=noise).assign(trained=trained)
     runs = xr.broadcast(table)[0].stack(run=("size", "compute"), create_index=False)
-    draws = [dim for dim in runs["loss"].dims if dim != "run"]
-    runs = np.log(runs.isel(run=runs["loss"].notnull().all(draws).values))
-    found, objective = xr.apply_ufunc(
+    draws = [dim for dim in runs["trained"].dims if dim != "run"]
+    runs = np.log(runs.isel(run=runs["trained"].all(draws).values))
+    found, objective, converged = xr.apply_ufunc(
         _best_surface,
         *(runs[name] for name in ("N", "D", "loss")),
         _starts(law),
         input_core_dims=[*[["run"]] * 3, ["start", "coordinate"]],
-        output_core_dims=[["coordinate"], []],
+        output_core_dims=[["coordinate"], [], []],
         kwargs={"offset": offset, "delta": delta},
     )
-    return _surface(found).assign(objective=objective)
+    return _surface(found).assign(objective=objective, converged=converged)
 
 
 def interpolated_isoflop(
@@ -257,14 +274,29 @@ def interpolated_isoflop(
     Raises
     ------
     InputError, CountingError
-        As `designs.losses`, and where sizes differ between draws.
+        As `designs.losses`, and where no budget has three sizes or sizes differ between draws.
 
     References
     ----------
     Porian et al. (2024), arXiv:2406.19146, section 3.
     """
+    refuse_without_curves(_present(design), name=design.name)
     table = losses(law, design, architecture=architecture, noise=noise)
     return isoflop_power_law(design.compute, table["N"], table["loss"], weights=weights)
+
+
+def _present(design):
+    """Return which pairs of size and budget a design has, over size and compute."""
+    if design.present is not None:
+        return design.present
+    shape = design.body.sizes["size"], design.compute.sizes["compute"]
+    return xr.DataArray(np.ones(shape, dtype=bool), dims=("size", "compute"))
+
+
+def _at_ends(table, N):
+    """Return where N is the smallest or largest size whose loss is known at a budget."""
+    sizes = table["N"].where(table["loss"].notnull())
+    return (N == sizes.min("size")) | (N == sizes.max("size"))
 
 
 def _two_power_laws(compute, minima):
@@ -286,8 +318,9 @@ def _starts(law):
 
     Counted by its body, a Chinchilla law has about a third of its alpha and little offset.
     """
-    names = ("E", "A", "B", "alpha", "beta")
-    E, A, B, alpha, beta = xr.broadcast(*(xr.DataArray(law[name]) for name in names))
+    parts = [law.get("E", 0.0), *(law[name] for name in ("A", "B", "alpha", "beta"))]
+    E, A, B, alpha, beta = xr.broadcast(*(xr.DataArray(part) for part in parts))
+    E = E.clip(min=_LEAST_OFFSET)
     logs = anchored_logs(E=E, A=A, B=B, alpha=alpha, beta=beta)
     own = [*logs.values(), np.log(alpha), np.log(beta)]
     flat = [logs["log_E"] - 1.0, np.log(E), logs["log_term_D"], np.log(alpha / 3), np.log(beta)]
@@ -298,17 +331,22 @@ def _starts(law):
 def _best_surface(log_N, log_D, log_loss, start, *, offset, delta):
     """Return the better of the fits from each start; (..., run) and (..., start, coordinate)."""
     draws, n_runs = np.broadcast_shapes(log_loss.shape[:-1], start.shape[:-2]), log_loss.shape[-1]
-    start = np.broadcast_to(start, (*draws, *start.shape[-2:]))
     n_starts = start.shape[-2]
-    rows = [
-        np.repeat(np.broadcast_to(values, (*draws, n_runs)).reshape(-1, n_runs), n_starts, axis=0)
+    start = np.broadcast_to(start, (*draws, n_starts, 5)).reshape(-1, n_starts, 5)
+    data = [
+        np.broadcast_to(values, (*draws, n_runs)).reshape(-1, n_runs)
         for values in (log_N, log_D, log_loss)
     ]
-    theta, objective = fit_surfaces(*rows, start.reshape(-1, 5), delta=delta, offset=offset)
-    theta, objective = theta.reshape(*draws, n_starts, 5), objective.reshape(*draws, n_starts)
-    best = objective.argmin(axis=-1)[..., None]
-    found = np.take_along_axis(theta, best[..., None], axis=-2)[..., 0, :]
-    return found, np.take_along_axis(objective, best, axis=-1)[..., 0]
+    whole = np.isfinite(start).all(axis=(1, 2)) & np.isfinite(data).all(axis=(0, 2))
+    theta, objective = np.full((len(start), 5), np.nan), np.full(len(start), np.nan)
+    converged = np.zeros(len(start), dtype=bool)
+    if whole.any():
+        rows = [np.repeat(values[whole], n_starts, axis=0) for values in data]
+        fits = fit_surfaces(*rows, start[whole].reshape(-1, 5), delta=delta, offset=offset)
+        fits = [values.reshape(-1, n_starts, *values.shape[1:]) for values in fits]
+        best = np.arange(whole.sum()), fits[1].argmin(axis=1)
+        theta[whole], objective[whole], converged[whole] = (values[best] for values in fits)
+    return theta.reshape(*draws, 5), objective.reshape(draws), converged.reshape(draws)
 
 
 def _surface(theta):

@@ -282,7 +282,7 @@ def family_of(fit, architecture):
     if not text:
         msg = (
             f'architecture "study": the shapes of {fit.attrs.get("study", "the fit")!r} are not '
-            "known; pass architecture=Architecture(aspect_ratio=..., vocab_size=..., tied=...)."
+            "known; say aspect_ratio, vocab_size and tied of the models instead."
         )
         raise CountingError(msg)
     return Architecture.from_json(text)
@@ -349,8 +349,9 @@ def _asked_counting(fit, counting):
     own = fit.attrs["counting"]
     if counting is None and own == "latent":
         msg = (
-            "counting: this fit's law has no counting of its own (omega is latent); pass counting= "
-            '("body", "body+head", "total" or a number) and an architecture.'
+            "counting: this fit's law has no counting of its own (omega is latent); say counting "
+            "(body, body+head, total or a number) and architecture; --counting and --architecture "
+            "on the command line."
         )
         raise CountingError(msg)
     return parse_counting(own if counting is None else counting)
@@ -391,8 +392,9 @@ def _counts_agree(omega, counting, flops, architecture):
 def _needs_architecture(own, counting, flops):
     return (
         f"the law counts N as {own}, and N is asked for as {counting!r} with C as {flops!r}: the "
-        "conversion needs shapes. Pass architecture=Architecture(aspect_ratio=..., vocab_size=..., "
-        'tied=...), or architecture="study" for the family of the fit\'s own runs.'
+        "conversion needs shapes. Say architecture=Architecture(aspect_ratio=..., vocab_size=..., "
+        'tied=...), or architecture="study" for the family of the fit\'s own runs; on the command '
+        "line --architecture aspect_ratio=...,vocab_size=...,tied=..., or --architecture study."
     )
 
 

@@ -110,26 +110,26 @@ def pooled_log_weights(cell, design, i, *, seed):
     return averaged - study.log_prior(theta)
 
 
-def pareto_k(cell, design, *, seed):
-    """Return the Pareto k of each study's draws, weighted to the population [study].
+def pareto_k(log_weights):
+    """Return the Pareto k of studies' draws, weighted to the population [study].
 
     Minus infinity where all weights are equal.
 
     Parameters
     ----------
-    cell, design, seed
-        As in `pooled_log_weights`.
+    log_weights : sequence of ndarray
+        From `pooled_log_weights`, one per study.
 
     References
     ----------
     Vehtari et al. (2024), Pareto smoothed importance sampling, arXiv:1507.02646.
     """
-    found = []
-    for i in range(len(cell.cells)):
-        log_weight = pooled_log_weights(cell, design, i, seed=seed)
-        even = np.ptp(log_weight) < 1e-9
-        found.append(-np.inf if even else float(array_stats.psislw(-log_weight)[1]))
-    return np.array(found)
+    return np.array(
+        [
+            -np.inf if np.ptp(one) < 1e-9 else float(array_stats.psislw(-one)[1])
+            for one in log_weights
+        ]
+    )
 
 
 def pooled_indices(cell, design, i, n, *, seed):
@@ -141,7 +141,8 @@ def pooled_indices(cell, design, i, n, *, seed):
         As in `pooled_log_weights`.
     n : int
     """
-    log_weight = pooled_log_weights(cell, design, i, seed=seed)
+    known = cell.pooled_log_weights
+    log_weight = pooled_log_weights(cell, design, i, seed=seed) if known is None else known[i]
     rng = np.random.default_rng([seed, i])
     mass = np.cumsum(np.exp(log_weight - log_weight.max()))
     marks = (np.arange(n) + rng.uniform()) / n * mass[-1]

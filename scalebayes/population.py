@@ -5,33 +5,31 @@ runs have an alpha of .13 at omega = 0 and of .35 at omega = 1. Only exponents a
 pool; E, A and B belong to a study's tokenizer and corpus.
 """
 
-import contextlib
-import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import xarray as xr
 
 from scalebayes.counting_grid import NEGLIGIBLE, STARTING_GRID, intervals_to_halve
-from scalebayes.diagnostics import Diagnostics, diagnose
+from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, NotConvergedWarning
-from scalebayes.evidence import Evidence, bridge_evidence, normalised_weights
+from scalebayes.evidence import normalised_weights
 from scalebayes.gate import MAX_EVIDENCE_SE, Settings
-from scalebayes.mixtures import Mixture, padded
-from scalebayes.pooled_draws import hyperparameters, pareto_k, study_predictive
-from scalebayes.population_model import PRIOR, PopulationDensity, population_density
-from scalebayes.population_trees import tree_of_population
-from scalebayes.recipes import RecipeDesign, recipe_design
-from scalebayes.sampling import Draws, sample
-from scalebayes.study_cells import (
-    Cell,
-    PooledStudy,
-    is_latent,
-    pooled_studies,
-    replace_problems,
-    study_cell,
+from scalebayes.pooled_draws import (
+    hyperparameters,
+    pareto_k,
+    pooled_log_weights,
+    study_predictive,
 )
+from scalebayes.population_checks import population_checks
+from scalebayes.population_draws import Population, drawn_population
+from scalebayes.population_model import PRIOR
+from scalebayes.population_trees import tree_of_population
+from scalebayes.progress import status_line
+from scalebayes.recipes import recipe_design
+from scalebayes.study_cells import is_latent, pooled_studies, replace_problems, study_cell
 
 MAX_PARETO_K = 0.7
 """Pareto k of a study's draws, weighted to the population, above which it is fitted again."""
@@ -41,84 +39,6 @@ SHOWN_WEIGHT = 1e-4
 
 _FIRST_LOOK = {"draws": 500, "tune": 500}
 _REFITS, _WIDER = 2, 2.0  # rounds; sd of a refit's prior over the population's
-_NO_OMEGA = 1000.0  # stands for a fixed counting in the path of a seed
-
-
-@dataclass(frozen=True, kw_only=True)
-class PopulationCell:
-    """The population at one omega.
-
-    Parameters
-    ----------
-    omega : float or None
-        None where the counting of the fits is fixed.
-    cells : tuple of Cell
-        One per study.
-    likelihoods : tuple of Mixture
-        One per study, over the study's evidence.
-    density : PopulationDensity
-    draws : Draws
-        Of the hyperparameters.
-    evidence : Evidence
-        Log marginal likelihood of all studies' runs at this omega.
-    pareto_k : ndarray
-        [study], worst over 50 draws of the population; NaN when nobody looked.
-    refitted : tuple of str
-        Studies that were fitted again under a prior near the population.
-    diagnostics : Diagnostics or None
-    problems : tuple of str
-    """
-
-    omega: float | None
-    cells: tuple[Cell, ...]
-    likelihoods: tuple[Mixture, ...]
-    density: PopulationDensity
-    draws: Draws
-    evidence: Evidence
-    pareto_k: np.ndarray
-    refitted: tuple[str, ...] = ()
-    diagnostics: Diagnostics | None = None
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Population:
-    """Studies, their recipes, and the population at each omega.
-
-    Parameters
-    ----------
-    studies : tuple of PooledStudy
-    recipes : RecipeDesign
-    groups : tuple of str
-        Groups of several studies.
-    in_group : ndarray
-        [study, group], 1 where a study is of that group.
-    cells : tuple of PopulationCell
-        By increasing omega.
-    prior : ndarray
-        Prior weight of each omega.
-    settings : Settings
-    """
-
-    studies: tuple[PooledStudy, ...]
-    recipes: RecipeDesign
-    groups: tuple[str, ...]
-    in_group: np.ndarray
-    cells: tuple[PopulationCell, ...]
-    prior: np.ndarray
-    settings: Settings
-
-    @property
-    def weight(self):
-        """Return the posterior weight of each omega."""
-        with np.errstate(divide="ignore"):
-            log_prior = np.log(self.prior)
-        return normalised_weights(log_prior + self.log_evidence)
-
-    @property
-    def log_evidence(self):
-        """Return the log evidence of each omega, nats."""
-        return np.array([one.evidence.log_evidence for one in self.cells])
 
 
 def pool(
@@ -159,7 +79,8 @@ def pool(
     DataTree
         `posterior`: hyperparameters at the heaviest omega; `studies`: log alpha and log beta of
         each study alone and in the population; `grid` and `evidence` over omega; `prior`;
-        `sample_stats`; `constant_data`: group, recipe and Pareto k of each study. `attrs` say
+        `sample_stats`; `checks`: conclusions without each study and under other priors, see
+        `population_checks`; `constant_data`: group, recipe and Pareto k of each study. `attrs` say
         whether it converged, which omega is shown, and what is not identified.
 
     Raises
@@ -175,15 +96,19 @@ def pool(
     """
     settings = pool_settings(draws, tune, chains, cores, random_seed)
     studies = pooled_studies(fits)
-    with _progress(progressbar, "pool") as advance:
+    with status_line(progressbar, "pool") as advance:
         found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
         tree = tree_of_population(found)
+        if advance is not None:
+            advance("each omega")
+        checks = population_checks(found, _redraw(found))
+        tree["checks"] = xr.DataTree(checks)
     if not tree.attrs["converged"]:
         warnings.warn(f"pool: {tree.attrs['problems']}", NotConvergedWarning, stacklevel=2)
     return tree
 
 
-def population_of(studies, settings, *, prior=None, cache=True, advance=None):
+def population_of(studies, settings, *, prior=None, cache=True, advance=None, attempts=3):
     """Return the `Population` of studies.
 
     Parameters
@@ -194,10 +119,12 @@ def population_of(studies, settings, *, prior=None, cache=True, advance=None):
         As in `pool`.
     advance : callable, optional
         Called with a text after each omega.
+    attempts : int
+        How often, 1 to 3, draws of the population are made until they pass the gate.
     """
-    builder = _Builder(tuple(studies), settings, checked_prior(prior), cache, advance)
+    builder = _Builder(tuple(studies), settings, checked_prior(prior), cache, advance, attempts)
     if not is_latent(studies):
-        return builder.population({None: builder.settled(builder.first_look(None))})
+        return builder.population({None: builder.settled(None, builder.cells(None))})
     omega_prior = studies[0].hypothesis.omega
     wanted = {omega_prior.lower, omega_prior.upper, *omega_prior.atoms}
     wanted |= {omega for omega in STARTING_GRID if omega_prior.lower <= omega <= omega_prior.upper}
@@ -208,6 +135,54 @@ def population_of(studies, settings, *, prior=None, cache=True, advance=None):
         pending = intervals_to_halve(omega, weight, heights, omega_prior, pending)
         wanted = {(left + right) / 2 for left, right in pending}
     return builder.population(_all_settled(cells, builder, omega_prior))
+
+
+def population_without(population, i, omega):
+    """Return the population at one omega of all studies but one, from few draws, unchecked.
+
+    Parameters
+    ----------
+    population : Population
+    i : int
+        Position of the study left out; the recipes and the groups stay as they are.
+    omega : float or None
+
+    Returns
+    -------
+    PopulationCell
+    """
+    cell = next(one for one in population.cells if one.omega == omega)
+    kept = [j for j in range(len(population.studies)) if j != i]
+    x, in_group = population.recipes.x[kept], population.in_group[kept]
+    return drawn_population(
+        omega,
+        [cell.cells[j] for j in kept],
+        x=x,
+        in_group=in_group,
+        prior=population.hyperprior,
+        settings=replace(population.settings, **_FIRST_LOOK),
+        attempt=9,
+    )
+
+
+def _redraw(population):
+    """Return a function that draws a population at one omega again, with a change."""
+
+    def redraw(omega, left_out, prior):
+        if left_out is not None:
+            return population_without(population, left_out, omega)
+        cell = next(one for one in population.cells if one.omega == omega)
+        return drawn_population(
+            omega,
+            cell.cells,
+            x=population.recipes.x,
+            in_group=population.in_group,
+            prior=prior,
+            settings=replace(population.settings, **_FIRST_LOOK),
+            attempt=9,
+        )
+
+    return redraw
 
 
 def checked_prior(prior):
@@ -256,9 +231,9 @@ def pool_settings(draws, tune, chains, cores, random_seed):
 class _Builder:
     """Draws the population at one omega after the other."""
 
-    def __init__(self, studies, settings, prior, cache, advance):
+    def __init__(self, studies, settings, prior, cache, advance, attempts):
         self.studies, self.settings, self.prior = studies, settings, prior
-        self.cache, self.advance = cache, advance or (lambda text: None)
+        self.cache, self.advance, self.attempts = cache, advance or (lambda text: None), attempts
         labels = [one.group for one in studies]
         self.groups = tuple(name for name in dict.fromkeys(labels) if labels.count(name) > 1)
         self.in_group = np.array([[float(one == name) for name in self.groups] for one in labels])
@@ -280,24 +255,33 @@ class _Builder:
             in_group=self.in_group,
             cells=tuple(cells[value] for value in omega),
             prior=prior,
+            hyperprior=self.prior,
             settings=self.settings,
         )
 
+    def cells(self, omega):
+        """Return every study's cell at an omega, unchecked."""
+        return [self._cell(study, omega) for study in self.studies]
+
     def first_look(self, omega):
         """Return the population at an omega from few draws, unchecked."""
-        cells = [self._cell(study, omega) for study in self.studies]
+        cells = self.cells(omega)
         found = self._drawn(omega, cells, replace(self.settings, **_FIRST_LOOK), attempt=9)
         self.advance("" if omega is None else f"omega {omega:g}")
         return found
 
-    def settled(self, first):
+    def settled(self, omega, unchecked):
         """Return the population at an omega that carries weight: checked, with refits."""
-        omega = first.omega
-        cells = [self._checked_cell(i, first) for i in range(len(self.studies))]
+        pairs = zip(self.studies, unchecked, strict=True)
+        cells = [self._checked_cell(study, omega, held) for study, held in pairs]
         refitted = []
         for _ in range(_REFITS + 1):
             found = self._gated(omega, cells)
-            k = pareto_k(found, self, seed=self.settings.seed(21))
+            weights = [
+                pooled_log_weights(found, self, i, seed=self.settings.seed(21))
+                for i in range(len(cells))
+            ]
+            k = pareto_k(weights)
             again = [i for i, value in enumerate(k) if value > MAX_PARETO_K]
             if not again or len(refitted) > _REFITS * len(cells):
                 break
@@ -319,14 +303,14 @@ class _Builder:
         return replace(
             found,
             pareto_k=k,
+            pooled_log_weights=tuple(weights),
             refitted=tuple(dict.fromkeys(refitted)),
             problems=(*found.problems, *problems),
         )
 
-    def _checked_cell(self, i, first):
+    def _checked_cell(self, study, omega, held):
         """Return a study's cell after the gate looked at it; the same draws where they pass."""
-        held = first.cells[i]
-        checked = self._cell(self.studies[i], first.omega, checked=True)
+        checked = self._cell(study, omega, checked=True)
         same = np.array_equal(held.theta, checked.theta)
         return replace_problems(held, checked.problems or ()) if same else checked
 
@@ -335,7 +319,7 @@ class _Builder:
         return study_cell(study, omega, random_seed=seed, cache=self.cache, **options)
 
     def _gated(self, omega, cells):
-        for attempt in range(3):
+        for attempt in range(self.attempts):
             found = self._drawn(omega, cells, self.settings, attempt=attempt)
             diagnostics = diagnose(
                 _flat(hyperparameters(found.density.form, found.draws.unconstrained)),
@@ -350,39 +334,8 @@ class _Builder:
         return found
 
     def _drawn(self, omega, cells, settings, *, attempt):
-        seed = settings.seed(attempt, 20, _NO_OMEGA if omega is None else float(omega))
-        likelihoods = tuple(cell.likelihood for cell in cells)
-        density = population_density(
-            np.array([padded(one) for one in likelihoods]),
-            self.recipes.x,
-            self.in_group,
-            self.prior,
-        )
-        several = 2**attempt if attempt < 3 else 1
-        draws = sample(
-            density,
-            _start(density.form, self.prior),
-            draws=settings.draws * several,
-            tune=settings.tune * several,
-            chains=settings.chains,
-            cores=settings.cores,
-            seed=seed,
-            target_accept=(0.95, 0.99, 0.995)[attempt] if attempt < 3 else 0.9,
-        )
-        own = [cell.evidence for cell in cells]
-        bridge = bridge_evidence(density, draws, seed=seed)
-        return PopulationCell(
-            omega=omega,
-            cells=tuple(cells),
-            likelihoods=likelihoods,
-            density=density,
-            draws=_thinned(draws, several),
-            evidence=Evidence(
-                log_evidence=bridge.log_evidence + sum(one.log_evidence for one in own),
-                se=float(np.sqrt(bridge.se**2 + sum(one.se**2 for one in own))),
-            ),
-            pareto_k=np.full(len(cells), np.nan),
-        )
+        design = {"x": self.recipes.x, "in_group": self.in_group, "prior": self.prior}
+        return drawn_population(omega, cells, settings=settings, attempt=attempt, **design)
 
 
 def _all_settled(cells, builder, prior):
@@ -394,7 +347,7 @@ def _all_settled(cells, builder, prior):
         if not due:
             return cells
         for value in sorted(due):
-            cells[value] = builder.settled(cells[value])
+            cells[value] = builder.settled(value, cells[value].cells)
         settled |= due
 
 
@@ -405,24 +358,6 @@ def _grid(cells, prior):
         return omega, normalised_weights(np.log(prior.weights(omega)) + heights), heights
 
 
-def _start(form, prior):
-    start = np.zeros(len(form.latents))
-    start[:2] = prior["mu_location"]
-    start[2:4], start[4:6] = np.log(prior["between"]), np.log(prior["within"])
-    return start
-
-
-def _thinned(draws, step):
-    if step == 1:
-        return draws
-    return replace(
-        draws,
-        unconstrained=draws.unconstrained[:, ::step],
-        log_density=draws.log_density[:, ::step],
-        stats={name: values[:, ::step] for name, values in draws.stats.items()},
-    )
-
-
 def _flat(quantities):
     """Return one entry [chain, draw] per element of hyperparameters."""
     flat = {}
@@ -430,14 +365,3 @@ def _flat(quantities):
         columns = values.reshape(*values.shape[:2], -1)
         flat |= {f"{name}[{i}]": columns[..., i] for i in range(columns.shape[-1])}
     return flat
-
-
-@contextlib.contextmanager
-def _progress(shown, title):
-    if not (sys.stderr.isatty() if shown is None else shown):
-        yield None
-        return
-    from rich.console import Console  # only where something is shown
-
-    with Console(stderr=True).status(f"{title}: compiling and sampling") as status:
-        yield lambda text: status.update(f"{title}: {text} done")

@@ -11,7 +11,7 @@ from scalebayes.text_table import text_table
 from scalebayes.trees import MOSTLY_PRIOR
 
 _EXPONENT_NAMES = {"alpha": "alpha", "beta": "beta"}
-_LEGEND = (
+LEGEND = (
     "Medians with 90% equal-tailed intervals. Exponents are those of the law in N = body + omega\n"
     "V d at the omega shown; they are not averaged over omega. a = beta/(alpha + beta). total\n"
     "counting: dlog N*/dlog C where N* has 1e9 parameters in all, for models of Pearce & Song's\n"
@@ -85,7 +85,7 @@ def population_text(population):
             for row in shared
         ]
     )
-    blocks = [_head(population), text_table(table), _LEGEND]
+    blocks = [_head(population), text_table(table), LEGEND]
     blocks += [_omega_table(population)] if population["evidence"].sizes["omega"] > 1 else []
     blocks += [text_table(_study_table(population)), _STUDIES_LEGEND, *_notes(population)]
     return "\n\n".join(blocks)

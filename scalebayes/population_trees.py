@@ -14,7 +14,8 @@ from scalebayes.pooled_draws import (
     new_study,
     pooled_indices,
 )
-from scalebayes.population_model import EXPONENTS, PRIOR
+from scalebayes.pooled_studies import study_optima
+from scalebayes.population_model import EXPONENTS
 from scalebayes.trees import versions
 
 REFERENCE_SIZE = 1e9
@@ -59,10 +60,10 @@ def tree_of_population(population):
     groups = {
         "posterior": _dataset(quantities, population),
         "sample_stats": _chains({**shown.draws.stats, "lp": shown.draws.log_density}),
-        "studies": _studies(population, shown, rng),
+        "studies": _studies(population, shown, rng).merge(study_optima(population)),
         "constant_data": _constant(population, shown),
         "prior": _prior(population, rng),
-        "evidence": _evidence(population),
+        "evidence": evidence_over_omega(population),
     }
     kept = [i for i, one in enumerate(population.cells) if one.diagnostics is not None]
     every = [_quantities(population, population.cells[i], rng) for i in kept]
@@ -192,7 +193,8 @@ def _prior(population, rng):
     return _dataset(found, population)
 
 
-def _evidence(population):
+def evidence_over_omega(population):
+    """Return a Dataset of evidence, prior and weight of each omega and what the gate says of it."""
     omega = [_label(one) for one in population.cells]
     looked = [one.diagnostics for one in population.cells]
     columns = {
@@ -257,8 +259,7 @@ def _total_evidence(population):
 
 
 def _prior_of(population):
-    data = population.cells[0].density.data[1 : 1 + len(PRIOR)]
-    return dict(zip(PRIOR, map(float, data), strict=True))
+    return dict(population.hyperprior)
 
 
 def _names(population):

@@ -17,6 +17,8 @@ from matplotlib import rc_context
 from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
 from scalebayes.fit import fit
+from scalebayes.population import pool
+from scalebayes.population_report import population_rows
 from scalebayes.reconcile_page import figure_sections, reconciliation_page
 from scalebayes.report import study_summary
 from scalebayes.storage import file_digest, save_fit
@@ -45,6 +47,8 @@ class Reconciliation:
         Whether every study's posterior passed the gate.
     folder : Path
         Where page, tables, posteriors and manifest were written.
+    population : DataTree or None
+        The studies pooled, as `population.pool` returns it; None for a single study.
     """
 
     fits: dict[str, xr.DataTree]
@@ -53,6 +57,7 @@ class Reconciliation:
     headline: str
     converged: bool
     folder: Path
+    population: xr.DataTree | None = None
 
 
 def reconcile(
@@ -100,22 +105,36 @@ def reconcile(
         for study in chosen:
             advance(study.name)
             fits[study.name] = fit(study, HYPOTHESIS, cache=cache, progressbar=False, **settings)
+        advance("population")
+        pooled = _pooled(fits, cores=cores, random_seed=random_seed, cache=cache)
         advance("figures and tables")
-        result = _result(fits, out)
+        result = _result(fits, pooled, out)
         _write(result, settings)
     return result
 
 
-def _result(fits, out):
+def _pooled(fits, *, cores, random_seed, cache):
+    """Return the population of the fits that converged; None of fewer than two."""
+    good = [one for one in fits.values() if one.attrs["converged"]]
+    if len(good) < 2:
+        return None
+    return pool(good, cores=cores, random_seed=random_seed, cache=cache, progressbar=False)
+
+
+def _result(fits, population, out):
     table = study_table(fits)
-    converged = all(one.attrs["converged"] for one in fits.values())
+    every = [*fits.values(), *([] if population is None else [population])]
+    converged = all(one.attrs["converged"] for one in every)
+    summary = [study_summary(one) for one in fits.values()]
+    summary += [] if population is None else [pd.DataFrame(population_rows(population))]
     return Reconciliation(
         fits=fits,
-        summary=pd.concat([study_summary(one) for one in fits.values()], ignore_index=True),
+        summary=pd.concat(summary, ignore_index=True),
         table=table,
-        headline=headline(fits, table),
+        headline=headline(fits, table, population),
         converged=converged,
         folder=out,
+        population=population,
     )
 
 
@@ -128,12 +147,13 @@ def _write(result, settings):
         posteriors.mkdir()
         for name, one in result.fits.items():
             save_fit(one, posteriors / f"{name}.nc")
+        if result.population is not None:
+            save_fit(result.population, posteriors / "population.nc")
         result.summary.to_csv(part / "summary.csv", index=False)
         _weights(result.fits).to_csv(part / "omega_weights.csv", index=False)
-        figures = figure_sections(result.fits)
-        (part / "index.html").write_text(
-            reconciliation_page(result.fits, result.table, figures), encoding="utf-8"
-        )
+        figures = figure_sections(result.fits, result.population)
+        text = reconciliation_page(result.fits, result.table, figures, result.population)
+        (part / "index.html").write_text(text, encoding="utf-8")
         _save_figures(figures, part / "figures")
         manifest = json.dumps(_manifest(result, settings, part), indent=2)
         (part / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
@@ -240,6 +260,6 @@ def _progress(shown, n_studies):
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=n_studies + 1)
-        steps = iter(range(n_studies + 1))  # what is done when the next one begins
+        task = bar.add_task("", total=n_studies + 2)
+        steps = iter(range(n_studies + 2))  # what is done when the next one begins
         yield lambda text: bar.update(task, completed=next(steps), description=text)

@@ -15,6 +15,9 @@ from scalebayes.findings import (
 )
 from scalebayes.optimum import optimal
 from scalebayes.page import Section, page
+from scalebayes.population_findings import checks_table, population_table
+from scalebayes.population_plots import plot_recipe_effects, plot_shrinkage
+from scalebayes.population_report import LEGEND as POPULATION_LEGEND
 
 _SHOWN = "hoffmann2022-epoch"  # the study whose exponent stands beside the published ones
 _CURVE = 10.0 ** np.arange(17.0, 25.01, 0.25)
@@ -48,13 +51,28 @@ _EXPONENTS_CAPTION = (
 )
 
 
-def figure_sections(fits):
+_SHRINKAGE_CAPTION = (
+    "Exponent a and optimal tokens per parameter of each study at 5.76e23 FLOP, total parameters, "
+    "C = 6ND, models of the study's own shape: alone (omega summed out by its own evidence) and in "
+    "the population (omega common to all). Medians with 50% and 90% equal-tailed intervals, "
+    "if the law holds exactly. Band: exponent expected of a new study without any of the recipes, "
+    "at 1e9 total parameters, models of Pearce & Song's shape."
+)
+_RECIPE_CAPTION = (
+    "What a training recipe does to the exponent a in total counting at 1e9 parameters, as a "
+    "contrast between studies of one group (code base and corpus). Median with 90% equal-tailed "
+    "interval; orange marks: medians when a study is left out or a prior is half or twice as wide."
+)
+
+
+def figure_sections(fits, population=None):
     """Return the page's sections with figures."""
     curves = {
         name: optimal(one, _CURVE, counting="total", architecture="study")
         for name, one in fits.items()
     }
     return [
+        *_population_figures(population),
         Section(
             heading="Tokens per parameter",
             anchor="ratio",
@@ -89,6 +107,48 @@ def figure_sections(fits):
     ]
 
 
+def _population_figures(population):
+    if population is None:
+        return []
+    shrinkage = Section(
+        heading="Alone and pooled",
+        anchor="shrinkage",
+        figure=plot_shrinkage(population),
+        caption=_SHRINKAGE_CAPTION,
+    )
+    if "recipe_effect" not in population["posterior"]:
+        return [shrinkage]
+    recipes = Section(
+        heading="What recipes do to the exponent",
+        anchor="recipes",
+        figure=plot_recipe_effects(population),
+        caption=_RECIPE_CAPTION,
+    )
+    return [shrinkage, recipes]
+
+
+def _population_tables(population):
+    if population is None:
+        return []
+    return [
+        Section(
+            heading="The population",
+            anchor="population",
+            table=population_table(population),
+            caption=POPULATION_LEGEND.replace("\n", " "),
+        ),
+        Section(
+            heading="What the population's conclusions rest on",
+            anchor="checks",
+            table=checks_table(population),
+            caption="Each study left out; each prior half and twice as wide. Medians with 90% "
+            "equal-tailed intervals; a recipe's sign, or a above or below 0.5, is a conclusion "
+            "where its probability exceeds .95. k: Pareto k of the draws' weights, good below 0.7; "
+            "above it the population was drawn again.",
+        ),
+    ]
+
+
 def _exponent_sections(fits):
     """Return the sections on the local exponent: one study's, then every study's."""
     shown = _SHOWN if _SHOWN in fits else next(iter(fits))
@@ -109,7 +169,7 @@ def _exponent_sections(fits):
     ]
 
 
-def reconciliation_page(fits, table, figures):
+def reconciliation_page(fits, table, figures, population=None):
     """Return the HTML page of a reconciliation.
 
     Parameters
@@ -119,6 +179,8 @@ def reconciliation_page(fits, table, figures):
         From `findings.study_table`.
     figures : sequence of Section
         From `figure_sections`.
+    population : DataTree, optional
+        From `population.pool`.
 
     Returns
     -------
@@ -132,6 +194,7 @@ def reconciliation_page(fits, table, figures):
     )
     weights = [column for column in table if column.startswith("omega")]
     tables = [
+        *_population_tables(population),
         Section(
             heading="Studies",
             anchor="studies",
@@ -151,7 +214,7 @@ def reconciliation_page(fits, table, figures):
             caption="Which runs of each published table are used, and where it is from.",
         ),
     ]
-    failed, *said = _split_banner(sentences(fits))
+    failed, *said = _split_banner(sentences(fits, population))
     return page(
         title="scalebayes: reconciliation",
         lead="\n\n".join(said),

@@ -8,7 +8,7 @@ over draws.
 import numpy as np
 import xarray as xr
 from scipy.interpolate import Akima1DInterpolator
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from scalebayes.errors import InputError
 
@@ -19,29 +19,84 @@ Porian et al. (2024), arXiv:2406.19146, published code.
 """
 
 
+LEAST_SIZES = 3
+"""Sizes of one budget that a parabola, or an interpolated curve with an inside, needs."""
+
+
+def refuse_other_coordinates(what, *arrays):
+    """Raise where arrays that share a dim differ in its length or coordinates.
+
+    Arithmetic would otherwise keep what they have in common and drop the rest.
+
+    Raises
+    ------
+    InputError
+        It names the dims; `what` says whose arrays they are.
+    """
+    try:
+        xr.align(*arrays, join="exact", copy=False)
+    except ValueError as error:
+        msg = f"{what}: lengths and coordinates of shared dims must be equal, to the last digit: "
+        raise InputError(f"{msg}{error}.") from error
+
+
+def refuse_without_curves(present, *, name):
+    """Raise when no budget has `LEAST_SIZES` sizes.
+
+    Parameters
+    ----------
+    present : DataArray of bool
+        Over size and compute; which runs there are.
+    name : str
+        Of the design or study, for the message.
+
+    Raises
+    ------
+    InputError
+    """
+    most = int(present.sum("size").max())
+    if most < LEAST_SIZES:
+        msg = (
+            f"{name}: isoFLOP curves need budgets at which {LEAST_SIZES} or more sizes were "
+            f"trained; the most at one budget here is {most}."
+        )
+        raise InputError(msg)
+
+
 def power_law(x, y, *, dim="compute", weights=None):
     """Return the exponent and coefficient of y = coefficient x^exponent, by least squares on logs.
 
     Parameters
     ----------
     x, y : DataArray
-        Positive, sharing `dim`. Pairs where either is NaN do not count.
+        Positive, sharing `dim`. Pairs where either is NaN or infinite do not count.
     dim : str
         Dim regressed over.
     weights : DataArray, optional
-        Weight of each squared residual, >= 0, such as 1 / var(log y).
+        Weight of each squared residual, >= 0, such as 1 / var(log y); pairs of weight 0 or NaN do
+        not count.
 
     Returns
     -------
     Dataset
         exponent, log_coefficient, and n_points, the pairs used; NaN with fewer than two.
+
+    Raises
+    ------
+    InputError
+        When x or y is zero or negative somewhere, or a weight negative, or their coordinates
+        differ.
     """
-    log_x, log_y = xr.broadcast(np.log(x), np.log(y))
-    known = log_x.notnull() & log_y.notnull()
-    weight = known * (1.0 if weights is None else weights)
+    weights = xr.ones_like(x) if weights is None else weights
+    refuse_other_coordinates("power law", x, y, weights)
+    if bool((x <= 0).any() | (y <= 0).any() | (weights < 0).any()):
+        raise InputError("power law: x and y must be positive, and no weight negative.")
+    log_x, log_y, weights = xr.broadcast(np.log(x), np.log(y), weights)
+    known = np.isfinite(log_x) & np.isfinite(log_y) & (weights > 0)
+    log_x, log_y, weight = log_x.where(known), log_y.where(known), weights.where(known, 0.0)
     n_points = known.sum(dim)
-    total = weight.sum(dim)
-    mean_x = (weight * log_x).sum(dim) / total.where(n_points > 1)
+    total = weight.sum(dim).where(n_points > 1)
+    mean_x = (weight * log_x).sum(dim) / total
     mean_y = (weight * log_y).sum(dim) / total
     spread = log_x - mean_x
     exponent = (weight * spread * log_y).sum(dim) / (weight * spread**2).sum(dim)
@@ -89,7 +144,8 @@ def hull(compute, loss):
     Raises
     ------
     InputError
-        When fewer than three runs are given.
+        When fewer than three runs are given, a value is not positive and finite, or all runs have
+        one compute or lie on one line.
 
     References
     ----------
@@ -99,8 +155,18 @@ def hull(compute, loss):
     compute, loss = np.asarray(compute, dtype=float), np.asarray(loss, dtype=float)
     if compute.size < 3:
         raise InputError(f"envelope: a hull needs three runs or more, found {compute.size}.")
+    wrong = ~(np.isfinite([compute, loss]) & (np.array([compute, loss]) > 0)).all(axis=0)
+    if wrong.any():
+        found = compute[wrong][0], loss[wrong][0]
+        msg = f"envelope: compute and loss must be positive and finite, found {found}."
+        raise InputError(msg)
     corner = [2 * compute.max(), 2 * loss.max()]
-    vertices = ConvexHull(np.log(np.vstack([corner, np.column_stack([compute, loss])]))).vertices
+    points = np.log(np.vstack([corner, np.column_stack([compute, loss])]))
+    try:
+        vertices = ConvexHull(points).vertices
+    except QhullError as error:
+        msg = "envelope: the runs have no hull; they repeat one point or lie on one line."
+        raise InputError(msg) from error
     vertices = vertices[vertices != 0] - 1
     vertices = vertices[np.argsort(compute[vertices], kind="stable")]
     return vertices[np.diff(loss[vertices], prepend=np.inf) < 0]
@@ -108,6 +174,8 @@ def hull(compute, loss):
 
 def parabola_minima(log_size, loss):
     """Return the log size of lowest loss of a parabola through each budget's losses.
+
+    A vertex beyond the sizes trained is an extrapolation of the parabola, not an optimum found.
 
     Parameters
     ----------
@@ -118,15 +186,19 @@ def parabola_minima(log_size, loss):
 
     Returns
     -------
-    DataArray
-        Over all dims but size; NaN where fewer than three losses are known, or the parabola is not
-        convex.
+    Dataset
+        log_size over all dims but size; NaN where fewer than three losses are known, the parabola
+        is not convex, or its vertex lies beyond the sizes whose loss is known, which `outside`
+        says.
 
     References
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556, approach 2.
     """
-    return xr.apply_ufunc(_vertex, log_size, loss, input_core_dims=[["size"], ["size"]])
+    vertex = xr.apply_ufunc(_vertex, log_size, loss, input_core_dims=[["size"], ["size"]])
+    trained = log_size.where(np.isfinite(loss))
+    outside = (vertex < trained.min("size")) | (vertex > trained.max("size"))
+    return xr.Dataset({"log_size": vertex.where(~outside), "outside": outside})
 
 
 def _vertex(x, y):
@@ -146,7 +218,7 @@ def _vertex(x, y):
         curvature = (v * y).sum(axis=-1) / (v**2).sum(axis=-1)
         slope = (u * y).sum(axis=-1) / n[..., 0] - curvature * skew[..., 0]
         vertex = centre[..., 0] - width[..., 0] * slope / (2 * curvature)
-    return np.where((n[..., 0] >= 3) & (curvature > 0), vertex, np.nan)
+    return np.where((n[..., 0] >= LEAST_SIZES) & (curvature > 0), vertex, np.nan)
 
 
 def interpolated_minima(log_size, loss):
@@ -161,7 +233,7 @@ def interpolated_minima(log_size, loss):
         Log parameters over size, and compute where sizes differ between budgets.
     loss : DataArray
         Over size, compute and further dims; NaN where there is no run. A run is there for all
-        further dims or for none.
+        further dims or for none; a draw that lacks a loss which another has, has no minimum.
 
     Returns
     -------
@@ -217,14 +289,16 @@ def isoflop_power_law(compute, N, loss, *, weights=None):
 
 def _akima_minimum(x, loss):
     """Return log size and loss at the minimum over sizes x, losses (size, ...)."""
-    known = np.isfinite(x) & np.isfinite(loss.reshape(len(x), -1)).all(axis=1)
+    known = np.isfinite(x) & np.isfinite(loss.reshape(len(x), -1)).any(axis=1)
     order = np.flatnonzero(known)[np.argsort(x[known], kind="stable")]
-    if len(order) < 3:
+    if len(order) < LEAST_SIZES:
         return np.full((2, *loss.shape[1:]), np.nan)
-    x, log_loss = x[order], np.log(loss[order])
+    x, loss = x[order], loss[order]
+    whole = np.isfinite(loss).all(axis=0)
+    log_loss = np.log(np.where(whole, loss, 1.0))
     grid = np.linspace(x[0], x[-1], POINTS_PER_SIZE * (len(x) - 1))
     curve = Akima1DInterpolator(x, log_loss)(grid)
     lowest = curve.argmin(axis=0)
-    inside = (lowest > 0) & (lowest < len(grid) - 1)
+    inside = (lowest > 0) & (lowest < len(grid) - 1) & whole
     bottom = np.exp(np.take_along_axis(curve, lowest[None], axis=0)[0])
     return np.stack([np.where(inside, grid[lowest], np.nan), np.where(inside, bottom, np.nan)])

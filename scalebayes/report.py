@@ -62,7 +62,8 @@ def summary_row(study, name, unit, draws, *, mark=""):
     draws : DataArray
         With dims chain and draw.
     mark : str
-        What keeps the number from being a finding ("mostly prior", "not converged"), or "".
+        What keeps the number from being a finding ("mostly prior", "mostly literature", "not
+        converged"), or "".
     """
     lower, median, upper = interval(draws)
     row = {"study": study, "name": name, "unit": unit}
@@ -115,10 +116,11 @@ def study_summary(fit, *, compute=CHINCHILLA_COMPUTE):
 def mark_of(fit):
     """Return a function from a quantity's name to what keeps it from being a finding."""
     still_prior = json.loads(fit.attrs["still_prior"])
+    source = "literature" if fit.attrs.get("literature") else "prior"
 
     def mark(name):
         marks = [] if fit.attrs["converged"] else ["not converged"]
-        return "; ".join(marks + ["mostly prior"] * (name in still_prior))
+        return "; ".join(marks + [f"mostly {source}"] * (name in still_prior))
 
     return mark
 

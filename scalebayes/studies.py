@@ -10,7 +10,7 @@ import pandas as pd
 
 from scalebayes.errors import StudyError
 from scalebayes.study import Study, plain
-from scalebayes.sweeps import Shapes, read_sweep
+from scalebayes.sweeps import Shapes, flops_convention, read_sweep
 from scalebayes.tables import nearest_name, refuse_unknown
 
 DEFAULT_STUDIES = (
@@ -121,6 +121,7 @@ def read_runs(
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str | int] | None = None,
     counting: str = "unknown",
+    flops: str = "",
     name: str | None = None,
     tokenizer: str = "",
     corpus: str = "",
@@ -147,6 +148,10 @@ def read_runs(
     counting : str
         What N counts: "body", "body+head", "total" or "unknown". With a column d_model, vocab_size
         and tied, body and embedding follow from it; nothing else is inferred.
+    flops : str
+        What the column flops counts: one of `counting.FLOPS`, or "exact" for the trainer's own
+        count. By default "6ND", recorded in `Study.assumed`, if they are 6 N D to 1% in every row,
+        and else not known: then `study.reflop` can count them anew.
     name : str, optional
         By default the file's name without its ending.
     tokenizer : str
@@ -181,11 +186,13 @@ def read_runs(
         dedupe=dedupe,
         prior_dominated_ok=prior_dominated_ok,
     )
+    convention, assumed = flops_convention(sweep.table, flops, source=sweep.source)
     name = name or ("runs" if isinstance(source, pd.DataFrame) else Path(source).stem)
     return Study(
         name=name,
         table=sweep.table,
         counting=counting,
+        flops=convention,
         tokenizer=tokenizer or sweep.tokenizer,
         corpus=corpus,
         **(matrices | {"vocab_size": _one_vocabulary(sweep.table, vocab_size)}),
@@ -193,7 +200,7 @@ def read_runs(
         group=name,
         window="all rows of the table that have N, D and loss",
         source=sweep.source,
-        assumed=sweep.assumed,
+        assumed=(*sweep.assumed, *assumed),
     )
 
 

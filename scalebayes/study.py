@@ -7,8 +7,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 import numpy as np
 import pandas as pd
 
-from scalebayes.counting import COUNTINGS, Architecture, count_parameters
+from scalebayes.counting import (
+    COUNTINGS,
+    Architecture,
+    count_parameters,
+    counting_label,
+    flops_counting,
+    parse_counting,
+)
 from scalebayes.errors import CountingError
+from scalebayes.flops import ATTENTION_COLUMNS, charged_parameters
 from scalebayes.sweeps import count_replicates
 
 _NEARLY_ONE_LINE = 0.99
@@ -27,9 +35,11 @@ class Study:
     table : DataFrame
         All rows; the last column, `left_out`, is "" when the row is used, else the reason.
     counting : str
-        What the column N counts: "body", "body+head", "total" or "unknown".
+        What the column N counts: "body", "body+head", "total", a number omega as text, or
+        "unknown".
     flops : str
-        FLOP convention as reported, "" when none.
+        FLOP convention of the column flops, "" when none is known, "exact" when they were counted
+        by no formula of `counting.FLOPS`.
     tokenizer, corpus, loss_kind : str
     loss_unit : str
         Always "nats" after reading.
@@ -160,7 +170,7 @@ class Study:
         }
 
 
-def recount(study: Study, counting: str) -> Study:
+def recount(study: Study, counting: str | float) -> Study:
     """Return a study with N expressed in another counting, through the shapes of its models.
 
     N is multiplied by the ratio of the two counts of each shape, so that it keeps its distance from
@@ -170,14 +180,15 @@ def recount(study: Study, counting: str) -> Study:
     Parameters
     ----------
     study : Study
-    counting : str
-        "body", "body+head" or "total".
+    counting : str or float
+        "body", "body+head", "total", or a number omega >= 0: body + omega head.
 
     Returns
     -------
     Study
-        With other `N` and `counting`. FLOPs stay as reported: `flops` "6ND", which means N as
-        reported, then names that counting ("6ND:total").
+        With other `N` and `counting` (a number as text, "0.5"). FLOPs stay as reported: `flops`
+        "6ND", which means N as reported, then names that counting ("6ND:total"). `reflop` restates
+        them.
 
     Raises
     ------
@@ -185,47 +196,118 @@ def recount(study: Study, counting: str) -> Study:
         When the counting is not one of these, or that of the study is unknown, or the parts that
         either count is made of are not known for every used row.
     """
-    if counting == study.counting and counting in COUNTINGS:
+    asked = _known_counting(study, counting, "asked for")
+    if asked == _known_counting(study, study.counting, "of its N"):
         return study
-    parts = _parts_between(study, counting)
-    table = study.table.copy()
-    known = table[parts].notna().all(axis="columns")
-    shaped = table[known]
-    ratio = count_parameters(shaped, counting) / count_parameters(shaped, study.counting)
-    table["N"] = (shaped["N"] * ratio).reindex(table.index)
-    return replace(
-        study, table=table, counting=counting, flops=_flops_of_other_count(study, counting)
-    )
+    label = counting_label(asked)
+    wanted = f"N is {study.counting!r}; to express it as {label!r}"
+    shaped = _rows_with(study, sorted(_parts_of(asked) | _parts_of(study.counting)), wanted)
+    ratio = count_parameters(shaped, label) / count_parameters(shaped, study.counting)
+    table = study.table.assign(N=(shaped["N"] * ratio).reindex(study.table.index))
+    return replace(study, table=table, counting=label, flops=_flops_of_other_count(study, label))
 
 
-def _parts_between(study, counting):
-    """Return the columns that two counts are made of; refuse when some used row lacks one."""
-    if counting not in COUNTINGS or study.counting not in COUNTINGS:
-        wrong = "asked for" if counting not in COUNTINGS else "of its N"
-        found = counting if counting not in COUNTINGS else study.counting
-        msg = f"{study.name}: the counting {wrong} is {found!r}; it must be one of {COUNTINGS}."
-        raise CountingError(msg)
-    parts = sorted(_PARTS[counting] | _PARTS[study.counting])
+def reflop(study: Study, flops: str) -> Study:
+    """Return a study with its budgets C restated in another FLOP convention, through its shapes.
+
+    C is multiplied by the ratio of what the two conventions charge each shape for, so that it keeps
+    its distance from the shape's own C, and going there and back gives the same C. Where the study
+    reports none, or counts them by no known formula ("exact"), C is what the convention charges
+    times D. Budgets common to several sizes in one convention are not in one that charges sizes
+    otherwise.
+
+    Parameters
+    ----------
+    study : Study
+    flops : str
+        One of `counting.FLOPS`; "6ND" takes N in the study's counting.
+
+    Returns
+    -------
+    Study
+        With another column `flops` (FLOP) and convention. N, D and the rows used are the same;
+        left-out rows of unknown shape have no C.
+
+    Raises
+    ------
+    CountingError
+        When the convention is unknown, or what either is made of is not known for every used row;
+        the message says what is missing.
+
+    References
+    ----------
+    `flops.charged_parameters`.
+    """
+    if flops == study.flops and "flops" in study.table:
+        return study
+    known = study.flops not in ("", "exact") and "flops" in study.table
+    conventions = (flops, study.flops) if known else (flops,)
+    need = set().union(*(_charged_columns(study, name) for name in conventions))
+    now = repr(study.flops) if known else "not known by a formula"
+    shaped = _rows_with(study, sorted(need), f"C is {now}; to express it as {flops!r}")
+    charged = [_charged_for(study, shaped, name) for name in conventions]
+    C = shaped["flops"] * charged[0] / charged[1] if known else 6.0 * charged[0] * shaped["D"]
+    return replace(study, table=study.table.assign(flops=C.reindex(study.table.index)), flops=flops)
+
+
+def _known_counting(study, counting, which):
+    """Return a counting's name or number; raise when it is none, saying which it was."""
+    try:
+        return parse_counting(counting)
+    except CountingError as error:
+        msg = (
+            f"{study.name}: the counting {which} is {counting!r}; it must be one of {COUNTINGS} or "
+            "a number omega >= 0."
+        )
+        raise CountingError(msg) from error
+
+
+def _parts_of(counting):
+    """Return the run columns that a counting (or its text) is made of."""
+    counting = parse_counting(counting)
+    return _PARTS.get(counting, {"body", "head"} if counting else {"body"})
+
+
+def _charged_columns(study, flops):
+    """Return the run columns that a FLOP convention is made of."""
+    own = study.counting if flops == "6ND" else "total"
+    counted = flops_counting(flops, _known_counting(study, own, "of its N"))
+    return ATTENTION_COLUMNS[flops] if counted is None else _parts_of(counted)
+
+
+def _charged_for(study, shaped, flops):
+    """Return C / (6 D) of rows of a study in a FLOP convention."""
+    counting = study.counting if flops == "6ND" else "total"
+    try:
+        return charged_parameters(
+            shaped, flops, counting=counting, context_length=study.context_length
+        )
+    except CountingError as error:
+        raise CountingError(f"{study.name}: {error}") from error
+
+
+def _rows_with(study, parts, wanted):
+    """Return the rows of the table that have every part; refuse when some used row lacks one."""
     runs = study.runs.reindex(columns=["run", *parts])
     lacking = [name for name in parts if runs[name].isna().any()]
     if lacking:
         rows = runs[runs[lacking].isna().any(axis="columns")]
         msg = (
-            f"{study.name}: N is {study.counting!r}; to express it as {counting!r}, {lacking} must "
-            f"be known, and they are not for {len(rows)} of {len(runs)} used runs, such as "
-            f"{rows['run'].iloc[0]!r}. Give them in parameters, or d_model, vocab_size and tied, "
-            "when reading the table; a bundled study has what was published."
+            f"{study.name}: {wanted}, {lacking} must be known, and they are not for {len(rows)} of "
+            f"{len(runs)} used runs, such as {rows['run'].iloc[0]!r}. Give them in parameters, or "
+            "d_model, vocab_size and tied, when reading the table; a bundled study has what was "
+            "published."
         )
         raise CountingError(msg)
-    return parts
+    return study.table[study.table[parts].notna().all(axis="columns")]
 
 
 def _flops_of_other_count(study, counting):
     """Return the FLOP convention in words that stay true when N is counted otherwise."""
     if study.flops == "6ND":
         return f"6ND:{study.counting}"
-    back = study.flops == "6ND:total" and counting == "total"
-    return "6ND" if back else study.flops
+    own = study.flops == f"6ND:{counting}" and counting not in ("body", "body+head")
+    return "6ND" if own else study.flops
 
 
 def plain(value):

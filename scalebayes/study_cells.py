@@ -27,6 +27,8 @@ from scalebayes.storage import cached_fit, content_key, store_in_cache
 from scalebayes.trees import versions
 
 _LOG_EXPONENTS = ("log_alpha", "log_beta")
+_STATS = ("diverging", "lp", "n_steps")
+_RUN_EFFECT = "run_effect"
 _NO_OMEGA = 1000.0  # stands for a fixed counting in the path of a seed
 
 
@@ -37,7 +39,10 @@ class Cell:
     Parameters
     ----------
     quantities : dict of ndarray
-        Free and natural quantities, each [chain, draw].
+        Free and natural quantities, each [chain, draw]; `run_effect` [chain, draw, trajectory]
+        where rows share trajectories and the draws have been kept whole.
+    stats : dict of ndarray
+        Sampler statistics diverging, lp and n_steps, each [chain, draw].
     evidence : Evidence
     prior_mean, prior_sd : ndarray
         [exponent], of the Normal priors of log alpha and log beta that the draws were made with.
@@ -46,6 +51,7 @@ class Cell:
     """
 
     quantities: dict
+    stats: dict
     evidence: Evidence
     prior_mean: np.ndarray
     prior_sd: np.ndarray
@@ -74,12 +80,23 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class PooledStudy:
-    """A study's fit, as far as a population looks at it."""
+    """A study's fit, as far as a population looks at it.
+
+    Parameters
+    ----------
+    name, group : str
+    recipe : dict
+        As in `Study.recipe`.
+    fit : DataTree
+    whole : bool
+        Whether its cells must have the run effects too, so that a fit can be made of them.
+    """
 
     name: str
     group: str
     recipe: dict = field(repr=False)
     fit: xr.DataTree = field(repr=False)
+    whole: bool = False
 
     @property
     def hypothesis(self):
@@ -169,22 +186,24 @@ def replace_problems(cell, problems):
 
 
 def _held(study, omega):
-    fit, (mean, sd) = study.fit, _interim_prior(study.hypothesis)
+    fit, (mean, sd) = study.fit, interim_prior(study.hypothesis)
     if omega is None:
         evidence = Evidence(log_evidence=fit.attrs["log_evidence"], se=fit.attrs["log_evidence_se"])
         problems = (fit.attrs["problems"],) if fit.attrs["problems"] else ()
         return Cell(
             quantities=_arrays(fit["posterior"].to_dataset()),
+            stats=_arrays(fit["sample_stats"].to_dataset()[list(_STATS)]),
             evidence=evidence,
             prior_mean=mean,
             prior_sd=sd,
             problems=problems,
         )
-    if omega not in study.omegas:
+    if omega not in study.omegas or (study.whole and _RUN_EFFECT in fit["posterior"]):
         return None
     row = fit["evidence"].to_dataset().sel(omega=omega)
     return Cell(
         quantities=_arrays(fit["grid"].to_dataset().sel(omega=omega, drop=True)),
+        stats=_arrays(_grid_stats(fit, omega)[list(_STATS)]),
         evidence=Evidence(
             log_evidence=float(row["log_evidence"]), se=float(row["log_evidence_se"])
         ),
@@ -197,10 +216,14 @@ def _looked_at(cell, study, omega):
     """Return the cell with what the gate says of its draws."""
     if omega is None:
         return cell
-    stats = study.fit["grid_sample_stats"].to_dataset().sel(omega=omega, drop=True)
+    stats = _grid_stats(study.fit, omega)
     varying = {name: x for name, x in cell.quantities.items() if np.ptp(x) != 0}
     diagnostics = diagnose(varying, _arrays(stats[["diverging", "energy"]]))
     return replace_problems(cell, (*diagnostics.problems, *_weak(cell.evidence)))
+
+
+def _grid_stats(fit, omega):
+    return fit["grid_sample_stats"].to_dataset().sel(omega=omega, drop=True)
 
 
 def _weak(evidence):
@@ -228,9 +251,10 @@ def _drawn(study, omega, *, checked, prior, seed, cache):
         tree = _tree_of(draw(density, hypothesis, settings, path=path))
         if cache:
             store_in_cache(key, tree)
-    mean, sd = _interim_prior(hypothesis)
+    mean, sd = interim_prior(hypothesis)
     return Cell(
         quantities=_arrays(tree["posterior"].to_dataset()),
+        stats=_arrays(tree["sample_stats"].to_dataset()),
         evidence=Evidence(log_evidence=tree.attrs["log_evidence"], se=tree.attrs["se"]),
         prior_mean=mean,
         prior_sd=sd,
@@ -239,10 +263,12 @@ def _drawn(study, omega, *, checked, prior, seed, cache):
 
 
 def _tree_of(posterior):
-    values = {
-        name: (("chain", "draw"), x) for name, x in posterior.quantities.items() if x.ndim == 2
-    }
-    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(values)})
+    dims = ("chain", "draw", "trajectory")
+    values = {name: (dims[: x.ndim], x) for name, x in posterior.quantities.items()}
+    stats = {**posterior.draws.stats, "lp": posterior.draws.log_density}
+    stats = {name: (dims[:2], stats[name]) for name in _STATS}
+    groups = {"posterior": xr.Dataset(values), "sample_stats": xr.Dataset(stats)}
+    tree = xr.DataTree.from_dict(groups)
     tree.attrs = {
         "log_evidence": posterior.evidence.log_evidence,
         "se": posterior.evidence.se,
@@ -297,15 +323,14 @@ def _with_prior(hypothesis, prior):
     return replace(hypothesis, priors={**hypothesis.priors, **normals})
 
 
-def _interim_prior(hypothesis):
+def interim_prior(hypothesis):
+    """Return mean and sd [exponent] of the Normal priors of log alpha and log beta."""
     parameters = np.array([hypothesis.priors[name].parameters for name in _LOG_EXPONENTS])
     return parameters[:, 0], parameters[:, 1]
 
 
 def _arrays(dataset):
-    """Return the arrays of a dataset, without those of one value per trajectory."""
-    wanted = {name: values for name, values in dataset.data_vars.items() if values.ndim == 2}
-    return {name: values.to_numpy() for name, values in wanted.items()}
+    return {name: values.to_numpy() for name, values in dataset.data_vars.items()}
 
 
 def check_independent(fits):

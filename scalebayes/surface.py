@@ -24,6 +24,9 @@ HIGHEST = np.log([100.0, 100.0, 100.0, 5.0, 5.0])
 They are far from any language model's; a fit that ends at one has no optimum inside.
 """
 
+LEAST_RUNS = 6
+"""One more than E, A, B, alpha and beta."""
+
 _LARGEST_STEP = 1.0
 _PORTION = 200_000  # runs times fits held in memory at once, of which some 20 arrays are needed
 
@@ -34,7 +37,7 @@ def huber(residual, delta=DELTA):
     return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
 
 
-def fit_surfaces(log_N, log_D, log_loss, start, *, delta=DELTA, offset=True, iterations=200):
+def fit_surfaces(log_N, log_D, log_loss, start, *, delta=DELTA, offset=True, iterations=1000):
     """Return the coordinates of the best Chinchilla surface near each start, and its objective.
 
     Parameters
@@ -48,7 +51,8 @@ def fit_surfaces(log_N, log_D, log_loss, start, *, delta=DELTA, offset=True, ite
     offset : bool
         False fixes E at 0.
     iterations : int
-        Most steps taken; a fit stops earlier when steps no longer help.
+        Most steps taken; a fit stops earlier when steps no longer help, which 200 are too few for
+        on thousands of noisy losses.
 
     Returns
     -------
@@ -56,6 +60,8 @@ def fit_surfaces(log_N, log_D, log_loss, start, *, delta=DELTA, offset=True, ite
         log_E is minus infinity where E is fixed at 0.
     objective : ndarray, (fit,)
         Sum of Huber losses of the residuals of log loss.
+    converged : ndarray of bool, (fit,)
+        Whether the fit stopped because steps no longer helped.
     """
     start = np.clip(np.asarray(start, dtype=float), LOWEST, HIGHEST)
     if not offset:
@@ -90,7 +96,9 @@ def _fit_portion(data, theta, delta, iterations):
         active = active[~settled]
         if not active.size:
             break
-    return theta, objective
+    converged = np.isfinite(objective)
+    converged[active] = False
+    return theta, objective, converged
 
 
 def _residual(theta, data):

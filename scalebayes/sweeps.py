@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scalebayes.errors import StudyError
+from scalebayes.counting import flops_counting
+from scalebayes.errors import CountingError, StudyError
 from scalebayes.tables import (
     PARAMETER_COLUMNS,
     REQUIRED,
@@ -37,6 +38,7 @@ _UNITS = {
     "loss": LOSS_UNITS,
 }
 _SIZE_TOLERANCE = 1e-3  # rounding of published sizes
+_FLOP_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,50 @@ def unit_factors(
     if "loss" in factors:
         factors["loss_se"] = factors["loss"]
     return factors, assumed
+
+
+def flops_convention(
+    table: pd.DataFrame, flops: str, *, source: str
+) -> tuple[str, tuple[str, ...]]:
+    """Return the FLOP convention of a run table's budgets, and in words what was assumed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Run table with N, D and perhaps flops, in parameters, tokens and FLOP.
+    flops : str
+        What was said: one of `counting.FLOPS`, "exact", or "" for nothing. Then budgets that are
+        6 N D to 1% in every row are "6ND", and others stay unknown ("").
+    source : str
+        Said in errors.
+
+    Raises
+    ------
+    StudyError
+        When the convention is unknown, or there are no budgets that it could be of.
+    """
+    if flops and flops != "exact":
+        try:
+            flops_counting(flops, "total")
+        except CountingError as error:
+            raise StudyError(
+                f'{source}: {error} Or "exact", if C is the trainer\'s own count.'
+            ) from error
+    if "flops" not in table:
+        if flops:
+            msg = (
+                f"{source}: flops={flops!r} says what the column flops counts, and there is none. "
+                'Map it (columns={"flops": ...}), or read without flops= and compute budgets: '
+                f"reflop(study, {flops!r})."
+            )
+            raise StudyError(msg)
+        return "", ()
+    if flops:
+        return flops, ()
+    ratio = (table["flops"] / (6 * table["N"] * table["D"])).dropna()
+    if len(ratio) and ((ratio - 1).abs() < _FLOP_TOLERANCE).all():
+        return "6ND", ("flops assumed to count 6 N D, as they are to 1% in every row",)
+    return "", ("what flops count was not said, and they are not 6 N D",)
 
 
 def count_replicates(runs: pd.DataFrame) -> int:

@@ -69,7 +69,7 @@ def tree_of_posterior(posterior, study, hypothesis, settings):
         "prior": _prior(applied(hypothesis, data), settings, omega=omega),
     }
     tree = _tree(groups, study, hypothesis, settings, data)
-    return _with_verdict(tree, posterior.evidence, posterior.problems)
+    return with_verdict(tree, posterior.evidence, posterior.problems)
 
 
 def tree_of_grid(grid, study, hypothesis, settings):
@@ -108,10 +108,41 @@ def tree_of_grid(grid, study, hypothesis, settings):
         for problem in one.problems
     ]
     tree = _tree(groups, study, hypothesis, settings, data)
-    return _with_verdict(tree, grid.evidence, [*problems, *weak_references(grid)])
+    return with_verdict(tree, grid.evidence, [*problems, *weak_references(grid)])
 
 
-def still_prior(fit):
+def tree_of_draws(quantities, stats, study, hypothesis, settings, *, prior):
+    """Return resampled draws of a study as a DataTree, without a verdict.
+
+    Parameters
+    ----------
+    quantities : dict of ndarray
+        Free and natural quantities, each [chain, draw], `run_effect` with [trajectory] besides, and
+        omega where the counting is latent.
+    stats : dict of ndarray
+        Sampler statistics [chain, draw].
+    study : Study
+    hypothesis : Hypothesis
+    settings : Settings
+    prior : dict of ndarray
+        Prior draws that replace those of the hypothesis, each [draw].
+
+    Returns
+    -------
+    DataTree
+    """
+    data = run_data(study, hypothesis)
+    latents = applied(hypothesis, data)
+    groups = {
+        "posterior": _chains(quantities, study).assign_attrs(resampled=1),
+        "sample_stats": _chains(stats).assign_attrs(resampled=1),
+        **_data_groups(study, data, quantities, hypothesis),
+        "prior": _prior(latents, settings, replaced=prior),
+    }
+    return _tree(groups, study, hypothesis, settings, data)
+
+
+def still_prior(fit, *, reference=True):
     """Return the quantities whose posterior is still mostly the prior, with their sd ratio.
 
     Where a hypothesis has reference priors, the narrower of the two priors is the measure: a vague
@@ -121,6 +152,8 @@ def still_prior(fit):
     ----------
     fit : DataTree
         With groups posterior and prior and the attribute hypothesis.
+    reference : bool
+        Whether to look at the hypothesis' reference priors too.
 
     Returns
     -------
@@ -129,7 +162,7 @@ def still_prior(fit):
         for E, alpha, beta, a and tau.
     """
     posterior, ratios = fit["posterior"].to_dataset(), {}
-    before = [fit["prior"].to_dataset(), *_reference_prior(fit)]
+    before = [fit["prior"].to_dataset(), *(_reference_prior(fit) if reference else [])]
     for name in ("E", "alpha", "beta", "a", "tau"):
         if name not in posterior or float(posterior[name].std()) == 0.0:
             continue  # no such quantity in the law, or fixed by it
@@ -255,9 +288,9 @@ def _pointwise(data, quantities, hypothesis):
     )
 
 
-def _prior(hypothesis, settings, *, omega=None, grid=None):
+def _prior(hypothesis, settings, *, omega=None, grid=None, replaced=None):
     rng = np.random.default_rng(settings.seed(5))
-    latents = prior_latents(hypothesis, PRIOR_DRAWS, rng)
+    latents = {**prior_latents(hypothesis, PRIOR_DRAWS, rng), **(replaced or {})}
     quantities = {**latents, **natural_quantities(latents, law=hypothesis.law)}
     if grid is not None:
         quantities["omega"] = rng.choice(grid.omega, p=grid.prior, size=PRIOR_DRAWS)
@@ -323,14 +356,24 @@ def _with_size_of_run_effect(tree, problems):
     return [*problems, *([] if separable else [swallowed])]
 
 
-def _with_verdict(tree, evidence, problems):
+def with_verdict(tree, evidence, problems, *, reference=True):
+    """Return a tree with its evidence, whether it converged, and what is still the prior's.
+
+    Parameters
+    ----------
+    tree : DataTree
+    evidence : Evidence
+    problems : sequence of str
+    reference : bool
+        As in `still_prior`.
+    """
     problems = _with_size_of_run_effect(tree, problems)
     tree.attrs |= {
         "log_evidence": evidence.log_evidence,
         "log_evidence_se": evidence.se,
         "converged": int(not problems),
         "problems": "; ".join(problems),
-        "still_prior": json.dumps(still_prior(tree)),
+        "still_prior": json.dumps(still_prior(tree, reference=reference)),
     }
     if tree.attrs["counting"] == LATENT:
         tree.attrs["omega_decided"] = _decided(tree["evidence"])

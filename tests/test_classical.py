@@ -99,7 +99,7 @@ def test_the_huber_loss_is_squared_within_delta_and_linear_beyond():
 def test_many_fits_at_once_are_the_fits_one_by_one():
     N, D, loss = np.log(made_runs(noise=0.003))
     start = np.array([[0.6, -1.0, -1.2, -1.1, -1.1], [0.3, -0.7, -1.5, -1.5, -0.9]])
-    both, objective = fit_surfaces(N, D, loss, start)
+    both, objective, _ = fit_surfaces(N, D, loss, start)
     alone = fit_surfaces(N, D, loss, start[1:])
     np.testing.assert_allclose(both[1:], alone[0], rtol=1e-9)
     np.testing.assert_allclose(objective, objective[0], rtol=1e-9)

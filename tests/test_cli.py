@@ -264,6 +264,7 @@ def test_another_counting_needs_an_architecture(run, fitted):
     done = run("optimal", "fit.nc", "-C", "1e21", "--counting", "body")
     assert done.code == 2
     assert "the conversion needs shapes" in done.err
+    assert "--architecture study" in " ".join(done.err.split())
     family = "aspect_ratio=64,vocab_size=32000,tied=true"
     done = run("optimal", "fit.nc", "-C", "1e21", "--counting", "body", "--architecture", family)
     assert done.code == 0, done.err

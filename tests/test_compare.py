@@ -165,6 +165,12 @@ def test_what_is_no_fit_is_refused():
         compare({"first": hoffmann_fit(), "second": xr.DataTree()})
 
 
+def test_a_fit_with_the_literature_is_refused():
+    joined = changed(hoffmann_fit(), literature='["elsewhere"]')
+    with pytest.raises(InputError, match="second: .* was fitted with the literature"):
+        by_study({"first": hoffmann_fit(), "second": joined})
+
+
 def test_what_cannot_be_left_out_is_refused():
     with pytest.raises(InputError, match="'row'.*choose among"):
         compare({"first": hoffmann_fit(), "second": hoffmann_fit()}, leave_out=["row"])

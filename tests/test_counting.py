@@ -30,6 +30,7 @@ from scalebayes.flops import (
     six_n,
     training_flop,
 )
+from scalebayes.published import chinchilla_shapes
 
 GPT = Architecture(aspect_ratio=64.0, vocab_size=50257, tied=True)
 UNTIED = Architecture(aspect_ratio=64.0, vocab_size=32000, tied=False, context_length=2048)
@@ -353,20 +354,30 @@ def test_a_family_from_gamma_has_that_gamma(gamma, body):
     assert family.head(body) == pytest.approx(gamma * body ** (1 / 3))
 
 
-def chinchilla_sizes():
-    # printed sizes and widths of table A9, some of them; vocabulary of 32000 as Pearce & Song
-    printed = [(44, 512), (117, 768), (251, 1024), (425, 1280), (893, 1792), (1429, 2048)]
-    printed += [(2298, 2560), (4084, 2944), (6796, 3584), (9293, 4096), (16183, 5120)]
-    total, width = np.array(printed, dtype=float).T
-    return total * 1e6 - 32000 * width, total * 1e6
+def chinchilla_sizes(*, reprinted):
+    """Body and total of table A9's 50 shapes by printed size and V = 32000, as Pearce & Song."""
+    shapes = chinchilla_shapes()
+    total = shapes["printed"].replace({13775e6: 13735e6, 14940e6: 14494e6} if reprinted else {})
+    return total - 32000 * shapes["d_model"], total
 
 
-def test_gamma_is_between_47_and_57_thousand_on_chinchilla_s_shapes():
-    # 52960 on all 50 shapes at exponent 1/3; 47501 at the free exponent, .339
-    body, total = chinchilla_sizes()
-    gamma, exponent = fit_gamma(body, total)
-    assert exponent == 1 / 3
-    assert 47e3 < gamma < 57e3
+@pytest.mark.parametrize(
+    ("reprinted", "exponent", "expected"),
+    [
+        (True, 1 / 3, (52960.08, 1 / 3)),
+        (True, None, (47490.53, 0.33930)),
+        (False, 1 / 3, (52959.94, 1 / 3)),
+        (False, None, (47501.31, 0.33929)),
+    ],
+)
+def test_gamma_of_chinchilla_s_shapes_is_that_of_pearce_and_song(reprinted, exponent, expected):
+    # arXiv:2406.12907, published code: 52960 at exponent 1/3, 47491 with a free one. It prints
+    # 13735 and 14494 million for two sizes that the bundled table has as 13775 and 14940
+    body, total = chinchilla_sizes(reprinted=reprinted)
+    assert len(total) == 50
+    gamma, found = fit_gamma(body, total, exponent=exponent)
+    assert gamma == pytest.approx(expected[0], abs=0.006)
+    assert found == pytest.approx(expected[1], abs=6e-6)
 
 
 @given(gamma=floats(2e4, 1e5), exponent=floats(0.25, 0.45))

@@ -100,6 +100,13 @@ def test_published_exponents_stand_where_they_were_read():
     assert not rows["compute"].isna().any()
 
 
+def test_pearce_and_song_s_exponents_stand_in_both_counts():
+    # arXiv:2406.12907: .78 and .74 without embeddings, .515 and .458 with them
+    rows = published_points().query("study == 'pearce_song2024'").set_index("panel")["value"]
+    assert rows["body"].tolist() == pytest.approx([0.78, 0.74], abs=0.005)
+    assert rows["total"].tolist() == pytest.approx([0.515, 0.458], abs=0.001)
+
+
 def test_a_published_standard_error_becomes_a_90_percent_interval():
     rows = published_points().set_index("study")
     low, high = rows.loc["besiroglu2024", ["low", "high"]]
@@ -114,6 +121,8 @@ def test_the_figure_has_a_panel_per_count_with_its_published_points():
     assert "Kaplan 0.73" in labels(body)
     assert "Kaplan's range" in labels(body)
     assert "Hoffmann, approach 1 0.50" in labels(total)
+    assert "Pearce & Song, Epoch's law 0.78" in labels(body)
+    assert "Pearce & Song, Epoch's law 0.52" in labels(total)
     assert not any("Kaplan 0" in text for text in labels(total))
 
 

@@ -355,7 +355,7 @@ def test_an_architecture_says_what_total_is_when_the_posterior_does_not():
     "asked", [{"counting": "body"}, {"flops": "6ND:body"}, {"flops": "deepseek"}]
 )
 def test_another_counting_without_shapes_is_refused(asked):
-    with pytest.raises(CountingError, match=r"Pass architecture=Architecture\("):
+    with pytest.raises(CountingError, match=r"Say architecture=Architecture\("):
         optimal(made_fit(), 1e21, **asked)
 
 

@@ -15,13 +15,26 @@ PACKAGE = ROOT / "scalebayes"
 
 # A module imports only from those before it. A new module gets its place here.
 ORDER = (
-    *("errors", "laws", "noise", "coordinates", "architecture", "counting", "flops", "first_order"),
+    *(
+        "errors",
+        "progress",
+        "laws",
+        "noise",
+        "coordinates",
+        "architecture",
+        "counting",
+        "flops",
+        "first_order",
+    ),
     *("surface", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
     *("verdicts", "leave_out", "prior_width"),
-    *("population_model", "pooled_draws", "population_trees", "population"),
+    *("population_model", "population_draws", "pooled_draws", "pooled_studies"),
+    *("population_trees", "population_checks", "population"),
+    *("joined_study", "literature"),
+    *("omega_by_group_model", "omega_by_group"),
     *("discrepancy", "predict"),
     *(
         "simulate",
@@ -32,12 +45,15 @@ ORDER = (
         "omega_plots",
         "plots",
         "exponent_plots",
+        "population_plots",
     ),
     *(
         "text_table",
         "report",
         "population_report",
         "compare_report",
+        "literature_report",
+        "population_findings",
         "findings",
         "page",
         "reconcile_page",
@@ -48,7 +64,7 @@ ORDER = (
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model"),
+    *("simulate", "population_model", "omega_by_group_model", "omega_by_group"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

@@ -1,0 +1,321 @@
+"""A study together with the published ones: its posterior alone and in their population.
+
+The study joins the population as one more. Its exponents then have what the other studies lead one
+to expect for a prior; E, A, B and the noise stay its own.
+"""
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import xarray as xr
+
+from scalebayes.errors import InputError, NotConvergedWarning, OutsidePopulationWarning
+from scalebayes.fit import fit as fit_alone
+from scalebayes.hypotheses import LATENT, load_hypothesis
+from scalebayes.joined_study import joined_study
+from scalebayes.population import pool_settings, population_of
+from scalebayes.population_trees import MAX_STUDY_MISFIT, evidence_over_omega
+from scalebayes.progress import status_line
+from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
+from scalebayes.studies import DEFAULT_STUDIES, load_study
+from scalebayes.study_cells import pooled_studies
+from scalebayes.trees import PRIOR_DRAWS, tree_of_draws, versions, with_verdict
+
+STUDY_SETTINGS = {"draws": 1000, "tune": 500, "chains": 4}
+"""How each published study is sampled."""
+
+ALONE = "alone"
+"""Group of a fit with literature that holds the fit of the study by itself."""
+
+_COMPARED = ("E", "alpha", "beta", "a")
+
+
+def fit(
+    study,
+    hypothesis="hoffmann-total",
+    *,
+    literature=False,
+    draws=1000,
+    tune=1000,
+    chains=4,
+    cores=None,
+    random_seed=1,
+    target_accept=None,
+    cache=True,
+    progressbar=None,
+):
+    """Return the posterior of one study under one hypothesis, with its log evidence.
+
+    A latent counting is summed out on a grid of omega, each value a posterior of its own. With
+    `literature` the default published studies are fitted under the same hypothesis and pooled with
+    this one: what they say of a new study's exponents takes the place of the exponents' prior.
+
+    Parameters
+    ----------
+    study : Study or str
+        A study, or the name of a bundled one.
+    hypothesis : Hypothesis, str or path
+        A name in `models/`, a TOML file, or a ready value.
+    literature : bool
+        Whether to pool with the published studies; those made from the same runs are left out.
+    draws, tune, chains : int
+        Kept and discarded draws per chain (draws >= 100), and number of chains (>= 2).
+    cores : int, optional
+        Chains run at once; the result does not depend on it.
+    random_seed : int
+        Same seed, same result.
+    target_accept : float, optional
+        Of the first attempt; by default 0.95, and 0.9 with run effects, whose many dimensions are
+        nearly normal. A fit that fails the gate is drawn again with 0.99.
+    cache : bool
+        Whether to take results from, and put them into, the cache on disk.
+    progressbar : bool, optional
+        By default only when stderr is a terminal.
+
+    Returns
+    -------
+    DataTree
+        Groups posterior, sample_stats, log_likelihood, observed_data, constant_data, prior; with a
+        latent counting also evidence, grid and grid_sample_stats, and `posterior` is resampled over
+        omega by weight. Units: nats, parameters, tokens. `attrs` say whether it converged and why
+        not, the log evidence (nats) with its standard error, hypothesis, study, versions and seed.
+        With literature, `posterior` (resampled) is the one in the population, `prior` and
+        `log_prior` what the other studies expect of this one, `alone` the fit without them, and
+        log_evidence that of these runs given the others. attrs then hold literature (names),
+        literature_left_out (reasons), literature_place (probability of a study as far from the
+        population as this one) and literature_share (per quantity: posterior sd over that alone and
+        over that which the literature alone gives, and power-scaling sensitivities).
+
+    Raises
+    ------
+    InputError
+        When study, hypothesis, counting or settings cannot be used.
+
+    Warns
+    -----
+    NotConvergedWarning
+        When the posterior fails the gate after the last attempt; `attrs["converged"]` is then 0.
+    OutsidePopulationWarning
+        With literature, when a study this far from the population has a probability below 0.01.
+    """
+    own = {"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept}
+    shared = {"cores": cores, "random_seed": random_seed, "cache": cache}
+    if not literature:
+        return fit_alone(study, hypothesis, progressbar=progressbar, **own, **shared)
+    study, hypothesis = load_study(study), load_hypothesis(hypothesis)
+    settings = pool_settings(draws, tune, chains, cores, random_seed)
+    key = _key(study, hypothesis, own, random_seed)
+    result = cached_fit(key) if cache else None
+    if result is None:
+        with (
+            status_line(progressbar, f"{study.name} with literature") as advance,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", NotConvergedWarning)  # said of the whole below
+            alone = fit_alone(study, hypothesis, progressbar=False, **own, **shared)
+            others, left_out = literature_fits(study, hypothesis, advance=advance, **shared)
+            result = with_literature(
+                alone, study, others, settings, left_out=left_out, cache=cache, advance=advance
+            )
+        if cache:
+            store_in_cache(key, result)
+    _warn(result)
+    return result
+
+
+def literature_fits(study, hypothesis, *, cores=None, random_seed=1, cache=True, advance=None):
+    """Return fits of the default studies that may be pooled with a study, and who is left out.
+
+    Parameters
+    ----------
+    study : Study
+    hypothesis : Hypothesis
+    cores, random_seed, cache
+        As in `fit`.
+    advance : callable, optional
+        Called with a text after each fit.
+
+    Returns
+    -------
+    fits : list of DataTree
+    left_out : dict of str to str
+        Reason by name: made from the same runs, impossible under this hypothesis, not converged.
+    """
+    fits, left_out = [], {}
+    for name in DEFAULT_STUDIES:
+        other = load_study(name)
+        if _same_runs(study, other):
+            left_out[name] = "made from the same runs"
+            continue
+        try:
+            one = fit_alone(
+                other,
+                hypothesis,
+                progressbar=False,
+                cores=cores,
+                random_seed=random_seed,
+                cache=cache,
+                **STUDY_SETTINGS,
+            )
+        except InputError as error:
+            left_out[name] = str(error)
+            continue
+        if not one.attrs["converged"]:
+            left_out[name] = f"not converged: {one.attrs['problems']}"
+            continue
+        fits.append(one)
+        if advance is not None:
+            advance(name)
+    return fits, left_out
+
+
+def with_literature(alone, study, others, settings, *, left_out=None, cache=True, advance=None):
+    """Return the fit of a study in the population of others; see `fit`.
+
+    Parameters
+    ----------
+    alone : DataTree
+        Fit of the study by itself.
+    study : Study
+    others : sequence of DataTree
+        Fits of other runs under the same hypothesis.
+    settings : Settings
+    left_out : dict of str to str, optional
+        Studies that were left out, with the reason.
+    cache : bool
+    advance : callable, optional
+        Called with a text after each omega.
+
+    Returns
+    -------
+    DataTree
+
+    Raises
+    ------
+    InputError
+        When no other study can be had, or they do not pool with this one.
+    """
+    if not others:
+        msg = f"{study.name}: no published study can be pooled with it: {left_out}."
+        raise InputError(msg)
+    pooled = [replace(one, whole=one.fit is alone) for one in pooled_studies([*others, alone])]
+    population = population_of(pooled, settings, cache=cache, advance=advance)
+    joined = joined_study(population, len(pooled) - 1)
+    quantities, stats, log_prior = joined.draws()
+    hypothesis = pooled[-1].hypothesis
+    tree = tree_of_draws(
+        quantities, stats, study, hypothesis, settings, prior=joined.expected(PRIOR_DRAWS)
+    )
+    chains = {"chain": tree["posterior"]["chain"], "draw": tree["posterior"]["draw"]}
+    tree["log_prior"] = xr.DataTree(
+        xr.Dataset({"log_exponents": (("chain", "draw"), log_prior)}, coords=chains)
+    )
+    if hypothesis.counting == LATENT:
+        tree["evidence"] = xr.DataTree(evidence_over_omega(population))
+    tree.attrs |= {
+        "literature": json.dumps([one.name for one in pooled[:-1]]),
+        "literature_left_out": json.dumps(left_out or {}),
+        "literature_place": joined.place(),
+    }
+    problems = [
+        problem if cell.omega is None else f"omega {cell.omega:g}: {problem}"
+        for cell in population.cells
+        for problem in cell.problems
+    ]
+    tree = with_verdict(tree, joined.evidence(), problems, reference=False)
+    tree.attrs["literature_share"] = json.dumps(_shares(tree, alone))
+    tree[ALONE] = alone
+    return tree
+
+
+def alone_of(fit):
+    """Return the fit of the study by itself out of a fit with literature."""
+    node = fit[ALONE]
+    groups = {name: child.to_dataset() for name, child in node.children.items()}
+    alone = xr.DataTree.from_dict(groups)
+    alone.attrs = dict(node.attrs)
+    return alone
+
+
+def _shares(tree, alone):
+    """Return how much of each answer is the literature's, by quantity.
+
+    sd_ratio: posterior sd over that of the study alone; prior_ratio: over that which the literature
+    alone expects (None where the literature says nothing of it); prior and likelihood: sensitivity
+    to power-scaling what the literature expects and the study's own runs (Kallioinen et al. 2024,
+    arXiv:2107.14054).
+    """
+    names = [name for name in _COMPARED if name in tree["posterior"]]
+    sensitivity = _sensitivity(tree, names)
+    shares = {}
+    for name in names:
+        scale = (lambda x: x) if name == "a" else np.log
+        sd = float(scale(tree["posterior"][name]).std())
+        before = float(scale(tree["prior"][name]).std())
+        shares[name] = {
+            "sd_ratio": sd / float(scale(alone["posterior"][name]).std()),
+            "prior_ratio": sd / before if name != "E" else None,
+            **sensitivity.get(name, {}),
+        }
+    return shares
+
+
+def _sensitivity(tree, names):
+    if "log_likelihood" not in tree.children:  # too large to be stored
+        return {}
+    found = {name: {} for name in names}
+    for group in ("prior", "likelihood"):
+        wanted = ("posterior", f"log_{group}")  # a fresh tree: an accessor keeps its last filter
+        fresh = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in wanted})
+        values = az.psense(fresh, var_names=names, group=group)
+        for name in names:
+            found[name][group] = float(values[name])
+    return found
+
+
+def _same_runs(study, other):
+    shared = study.shared_runs and study.shared_runs == other.shared_runs
+    return shared or study.name == other.name or study.data_hash == other.data_hash
+
+
+def _key(study, hypothesis, own, random_seed):
+    folder = Path(__file__).parent
+    others = [load_study(name) for name in DEFAULT_STUDIES]
+    return content_key(
+        kind="with literature",
+        data=study.data_hash,
+        record=study.record(),
+        rows=study.rows_note,
+        hypothesis=hypothesis.to_json(),
+        settings=own,
+        seed=random_seed,
+        literature={one.name: [one.data_hash, one.record()] for one in others},
+        versions=versions(),
+        code={path.stem: file_digest(path) for path in sorted(folder.glob("*.py"))},
+    )
+
+
+def _warn(result):
+    attrs = result.attrs
+    if not attrs["converged"]:
+        message = f"{attrs['study']} under {attrs['hypothesis_name']}: {attrs['problems']}"
+        warnings.warn(message, NotConvergedWarning, stacklevel=3)
+    if attrs["literature_place"] < MAX_STUDY_MISFIT:
+        warnings.warn(place_sentence(result), OutsidePopulationWarning, stacklevel=3)
+
+
+def place_sentence(fit):
+    """Return the place of a study in the population of the others, in words."""
+    place, study = fit.attrs["literature_place"], fit.attrs["study"]
+    text = f"{place:.2g}" if place >= 1e-4 else "below 0.0001"
+    if place < MAX_STUDY_MISFIT:
+        return (
+            f"{study} lies outside the population of the published studies: exponents as far from "
+            f"it have probability {text}. What the literature says may not hold for it; prefer the "
+            "fit alone."
+        )
+    return f"Exponents as far from the population as those of {study} have probability {text}."
