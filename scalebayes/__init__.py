@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scalebayes.architecture import Shape
     from scalebayes.build import build
     from scalebayes.classical import ClassicalFit, classical_fit, huber_fit
+    from scalebayes.compare import compare
     from scalebayes.counting import Architecture
     from scalebayes.errors import (
         CountingError,
@@ -58,6 +59,7 @@ _HOME = {
     "build": "build",
     "chinchilla_shapes": "published",
     "classical_fit": "classical",
+    "compare": "compare",
     "alone_of": "literature",
     "fit": "literature",
     "huber_fit": "classical",
@@ -97,6 +99,7 @@ __all__ = [
     "build",
     "chinchilla_shapes",
     "classical_fit",
+    "compare",
     "fit",
     "huber_fit",
     "hypotheses",

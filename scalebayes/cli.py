@@ -18,6 +18,7 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
+from scalebayes.cli_compare import compare
 from scalebayes.cli_models import models
 from scalebayes.cli_pool import pool
 from scalebayes.console import Commands, end, given, print_json, print_text, sentence
@@ -180,6 +181,12 @@ def predict(
     if path_out is not None:
         write_csv(rows, path_out)
     end(result.attrs["converged"])
+
+
+app.command(
+    epilog="Example: scalebayes compare hoffmann2022-epoch -m hoffmann-total "
+    "-m hoffmann-nonembedding"
+)(compare)
 
 
 app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm sweep.nc -o pooled.nc")(

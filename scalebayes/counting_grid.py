@@ -11,9 +11,14 @@ import numpy as np
 
 from scalebayes.build import run_data
 from scalebayes.compiled import log_density
-from scalebayes.diagnostics import effective_draws
-from scalebayes.evidence import Evidence, normalised_weights
-from scalebayes.gate import MAX_EVIDENCE_SE, Posterior, checked_posterior, draw_posterior
+from scalebayes.evidence import Evidence, normalised_weights, reweighted_evidence
+from scalebayes.gate import (
+    MAX_EVIDENCE_SE,
+    Posterior,
+    checked_posterior,
+    draw_posterior,
+    log_prior,
+)
 
 STARTING_GRID = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0, 2.0, 3.0)
 """Values of omega that are always looked at: close together near 0, where a vocabulary matrix is
@@ -24,7 +29,6 @@ NEGLIGIBLE = 0.01
 
 _MOVED = 0.02  # mass that a halving may move without a further look; a third of it is left to move
 _REFINED_WEIGHT, _REFINED_STEP, _SMALLEST_GAP = 0.05, 3.0, 1 / 32
-_MIN_REWEIGHTING_ESS = 400
 _MAX_REFERENCE_SE = 1.5 * MAX_EVIDENCE_SE  # that of the cell and of the reweighting
 
 
@@ -147,14 +151,10 @@ def _reference_evidence(posterior, study, reference, settings, omega):
     if reference is None:
         return None
     latents = posterior.latents
-    log_ratio = _log_prior(latents, reference) - _log_prior(latents, posterior.hypothesis)
-    ratio = np.exp(log_ratio - log_ratio.max())
-    ess = ratio.sum() ** 2 / (ratio**2).sum()
-    relative_se = ratio.std() / ratio.mean() / np.sqrt(float(effective_draws(ratio)))
-    if ess >= _MIN_REWEIGHTING_ESS and relative_se <= MAX_EVIDENCE_SE / 2:
-        log_evidence = posterior.evidence.log_evidence + log_ratio.max() + np.log(ratio.mean())
-        se = float(np.hypot(posterior.evidence.se, relative_se))
-        return Evidence(log_evidence=float(log_evidence), se=se)
+    log_ratio = log_prior(latents, reference) - log_prior(latents, posterior.hypothesis)
+    known = reweighted_evidence(posterior.evidence, log_ratio, max_se=MAX_EVIDENCE_SE / 2)
+    if known is not None:
+        return known
     density = log_density(run_data(study, reference, omega=omega), reference)
     drawn = checked_posterior(density, reference, settings, path=(omega, 1))
     if drawn.problems:  # an error that no threshold passes: `weak_references` says so
@@ -183,13 +183,6 @@ def weak_references(grid):
         for omega, weight, one in cells
         if weight > NEGLIGIBLE and not one.se <= _MAX_REFERENCE_SE
     ]
-
-
-def _log_prior(latents, hypothesis):
-    keys = {"nu_minus_one": "nu"}
-    scalars = {keys.get(name, name): x for name, x in latents.items() if name != "run_effect"}
-    priors = hypothesis.priors
-    return np.sum([priors[name].frozen().logpdf(x) for name, x in scalars.items()], axis=0)
 
 
 def _grid_of(cells, prior):

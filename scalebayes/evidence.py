@@ -12,6 +12,9 @@ from scipy.special import expit, logsumexp
 
 from scalebayes.diagnostics import effective_draws
 
+MIN_REWEIGHTING_ESS = 400
+"""Effective draws that reweighting must leave for its evidence to be taken."""
+
 _ITERATIONS = 1000
 _TOLERANCE = 1e-8
 
@@ -56,6 +59,33 @@ def bridge_evidence(density, draws, *, seed):
     log_evidence = float(np.mean([part.log_evidence for part in parts]))
     # bridged on different draws, the two estimates err independently (tested by repetition)
     return Evidence(log_evidence=log_evidence, se=float(np.hypot(*[part.se for part in parts])) / 2)
+
+
+def reweighted_evidence(evidence, log_ratio, *, max_se):
+    """Return the evidence under other priors, from draws made under the first ones.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Under the first priors.
+    log_ratio : ndarray
+        Log of the other prior density over the first one at each posterior draw [chain, draw].
+    max_se : float
+        Largest standard error (nats) that reweighting may add.
+
+    Returns
+    -------
+    Evidence or None
+        None where too few effective draws are left, or the error is too large.
+    """
+    ratio = np.exp(log_ratio - log_ratio.max())
+    ess = ratio.sum() ** 2 / (ratio**2).sum()
+    relative_se = ratio.std() / ratio.mean() / np.sqrt(float(effective_draws(ratio)))
+    if not (ess >= MIN_REWEIGHTING_ESS and relative_se <= max_se):
+        return None
+    log_evidence = evidence.log_evidence + log_ratio.max() + np.log(ratio.mean())
+    se = float(np.hypot(evidence.se, relative_se))
+    return Evidence(log_evidence=float(log_evidence), se=se)
 
 
 def normalised_weights(log_weights):

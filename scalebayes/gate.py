@@ -146,6 +146,20 @@ def prior_latents(hypothesis, n, rng):
     return {name: prior.frozen().rvs(n, random_state=rng) for name, prior in names.items()}
 
 
+def log_prior(latents, hypothesis):
+    """Return the log prior density (nats) of draws of the free variables.
+
+    Parameters
+    ----------
+    latents : mapping
+        Draws of equal shape by name. Run effects, whose prior is the same under every hypothesis,
+        and other quantities than free variables are passed over.
+    hypothesis : Hypothesis
+    """
+    priors = {name: prior for name, prior in _latents(hypothesis).items() if name in latents}
+    return np.sum([prior.frozen().logpdf(latents[name]) for name, prior in priors.items()], axis=0)
+
+
 def _latents(hypothesis):
     priors = hypothesis.priors.items()
     return {"nu_minus_one" if name == "nu" else name: prior for name, prior in priors}

@@ -139,8 +139,8 @@ def pooled_studies(fits):
     if len(given) < 2:
         msg = f"pool needs fits of two studies at least, got {len(given)}."
         raise InputError(msg)
+    check_independent(given)
     records = [json.loads(one.attrs["study_record"]) for one in given]
-    _check_runs([one.attrs for one in given], records)
     _check_hypotheses(given)
     return [
         PooledStudy(
@@ -233,7 +233,7 @@ def _weak(evidence):
 
 
 def _drawn(study, omega, *, checked, prior, seed, cache):
-    data = _run_data(study.fit, omega)
+    data = fitted_run_data(study.fit, omega)
     hypothesis = applied(_with_prior(study.hypothesis, prior), data)
     sizes = study.fit["posterior"].sizes
     settings = Settings(
@@ -277,8 +277,15 @@ def _tree_of(posterior):
     return tree
 
 
-def _run_data(fit, omega):
-    """Return what `build.run_data` made of the study, from the data in its fit."""
+def fitted_run_data(fit, omega):
+    """Return what `build.run_data` made of the study, from the data in its fit.
+
+    Parameters
+    ----------
+    fit : DataTree
+    omega : float or None
+        None for a fit whose counting is fixed.
+    """
     runs = {name: values.to_numpy() for name, values in fit["constant_data"].data_vars.items()}
     N = runs["N"] if omega is None else runs["body"] + omega * runs["head"]
     observed = fit["observed_data"]["log_loss"].to_numpy()
@@ -327,10 +334,22 @@ def _arrays(dataset):
     return {name: values.to_numpy() for name, values in dataset.data_vars.items()}
 
 
-def _check_runs(attrs, records):
-    names = [one["study"] for one in attrs]
+def check_independent(fits):
+    """Refuse fits of which two look at the same runs.
+
+    Parameters
+    ----------
+    fits : sequence of DataTree
+
+    Raises
+    ------
+    StudyError
+        Names the studies that share their table or were made from one set of runs.
+    """
+    names = [one.attrs["study"] for one in fits]
+    records = [json.loads(one.attrs["study_record"]) for one in fits]
     sets = [record["shared_runs"] for record in records if record["shared_runs"]]
-    hashes = [one["data_hash"] for one in attrs]
+    hashes = [one.attrs["data_hash"] for one in fits]
     for label, values in (("study", names), ("set of shared runs", sets), ("table", hashes)):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:

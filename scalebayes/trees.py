@@ -266,7 +266,7 @@ def _data_groups(study, data, quantities, hypothesis):
 
 def _known_columns(study, kept):
     runs = study.runs
-    wanted = ("body", "embedding", "head", "loss", "loss_se", "d_model", "n_layers")
+    wanted = ("body", "embedding", "head", "loss", "loss_se", "d_model", "n_layers", "flops")
     names = [name for name in wanted if name in runs and name not in kept]
     return {name: ("run", runs[name].to_numpy(dtype=float)) for name in names}
 

@@ -30,6 +30,7 @@ ORDER = (
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("isoflop", "likelihoods", "build", "compiled", "sampling", "diagnostics", "evidence"),
     *("gate", "counting_grid", "storage", "trees", "fit", "mixtures", "recipes", "study_cells"),
+    *("verdicts", "leave_out", "prior_width"),
     *("population_model", "population_draws", "pooled_draws", "pooled_studies"),
     *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
     "population",
@@ -38,6 +39,7 @@ ORDER = (
     *(
         "simulate",
         "calibrate",
+        "comparison",
         "compare",
         "small_multiples",
         "omega_plots",
@@ -49,6 +51,7 @@ ORDER = (
         "text_table",
         "report",
         "population_report",
+        "compare_report",
         "literature_report",
         "population_findings",
         "findings",
@@ -58,7 +61,7 @@ ORDER = (
         "plan",
     ),
     *("model_graph", "model_pages", "formatting", "arguments", "options", "console"),
-    *("cli_models", "cli_pool", "cli"),
+    *("cli_models", "cli_pool", "cli_compare", "cli"),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
