@@ -27,7 +27,7 @@ from scalebayes.storage import cached_fit, content_key, store_in_cache
 from scalebayes.trees import versions
 
 _LOG_EXPONENTS = ("log_alpha", "log_beta")
-_STATS = ("diverging", "lp", "n_steps")
+_STATS = ("diverging", "energy", "lp", "n_steps")
 _RUN_EFFECT = "run_effect"
 _NO_OMEGA = 1000.0  # stands for a fixed counting in the path of a seed
 
@@ -42,7 +42,7 @@ class Cell:
         Free and natural quantities, each [chain, draw]; `run_effect` [chain, draw, trajectory]
         where rows share trajectories and the draws have been kept whole.
     stats : dict of ndarray
-        Sampler statistics diverging, lp and n_steps, each [chain, draw].
+        Sampler statistics diverging, energy, lp and n_steps, each [chain, draw].
     evidence : Evidence
     prior_mean, prior_sd : ndarray
         [exponent], of the Normal priors of log alpha and log beta that the draws were made with.
@@ -136,6 +136,13 @@ def pooled_studies(fits):
     if any(not isinstance(one, xr.DataTree) or "study_record" not in one.attrs for one in given):
         msg = "pool takes fits, as scalebayes.fit returns them."
         raise InputError(msg)
+    joined = [one.attrs["study"] for one in given if one.attrs.get("literature")]
+    if joined:
+        msg = (
+            f"{', '.join(joined)} was fitted with the literature, which would count twice. Pool "
+            "the fit alone: scalebayes.alone_of(fit)."
+        )
+        raise InputError(msg)
     if len(given) < 2:
         msg = f"pool needs fits of two studies at least, got {len(given)}."
         raise InputError(msg)
@@ -169,12 +176,18 @@ def study_cell(study, omega, *, checked=False, prior=None, random_seed=1, cache=
     cache : bool
         Whether cells drawn anew are cached.
     """
-    held = None if prior is not None else _held(study, omega)
-    if held is not None and checked:
-        held = _looked_at(held, study, omega)
-    if held is None or (checked and held.problems):
-        return _drawn(study, omega, checked=checked, prior=prior, seed=random_seed, cache=cache)
-    return held
+    drawn = {"seed": random_seed, "cache": cache}
+    if prior is not None:
+        return _drawn(study, omega, checked=checked, prior=prior, **drawn)
+    found = _held(study, omega)
+    if found is None:
+        found = _drawn(study, omega, checked=False, prior=None, **drawn)
+    if not checked:
+        return found
+    looked = found if omega is None else _looked_at(found)
+    return (
+        looked if not looked.problems else _drawn(study, omega, checked=True, prior=None, **drawn)
+    )
 
 
 def replace_problems(cell, problems):
@@ -212,13 +225,10 @@ def _held(study, omega):
     )
 
 
-def _looked_at(cell, study, omega):
+def _looked_at(cell):
     """Return the cell with what the gate says of its draws."""
-    if omega is None:
-        return cell
-    stats = _grid_stats(study.fit, omega)
     varying = {name: x for name, x in cell.quantities.items() if np.ptp(x) != 0}
-    diagnostics = diagnose(varying, _arrays(stats[["diverging", "energy"]]))
+    diagnostics = diagnose(varying, cell.stats)
     return replace_problems(cell, (*diagnostics.problems, *_weak(cell.evidence)))
 
 
