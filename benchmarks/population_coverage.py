@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 import scalebayes as sb
 from scalebayes.build import run_data
@@ -27,7 +28,7 @@ from scalebayes.laws import ANCHOR_D, ANCHOR_N
 from scalebayes.optimum import allocation_exponent
 from scalebayes.pooled_draws import covariance, hyperparameters, new_study, pooled_indices
 from scalebayes.population import pool_settings, population_of
-from scalebayes.population_model import EXPONENTS
+from scalebayes.population_model import EXPONENTS, PRIOR
 from scalebayes.study_cells import pooled_studies
 from scalebayes.trees import tree_of_posterior
 
@@ -268,9 +269,12 @@ def note(group):
     only_evidence = sum(bool(run["problems"]) for run in group) - sum(map(bool, faults))
     refitted = sum(bool(run["refitted"]) for run in group)
     seconds = np.median([run["cpu_seconds"] for run in group])
+    spread = group[0]["spread"]
+    place = stats.halfnorm.cdf(spread * np.sqrt(BETWEEN), scale=PRIOR["between"])
     return (
-        f"Spread {group[0]['spread']:g}: {len(group)} simulations of {seconds:.0f} CPU seconds "
-        f"each. Chains are short and drawn once only: the gate finds fault with draws in "
+        f"Spread {spread:g}: {len(group)} simulations of {seconds:.0f} CPU seconds each. In the "
+        f"prior {place:.0%} of spreads between groups (and of those within) are smaller. Chains "
+        f"are short and drawn once only: the gate finds fault with draws in "
         f"{sum(map(bool, faults))} (a divergence, an R-hat above 1.01, an effective size below "
         f"400), with the precision of the log evidence alone, which is not used here, in "
         f"{only_evidence}. All count. In {refitted} some study was fitted again under a prior near "

@@ -182,8 +182,8 @@ def hyper_draws(found):
 def staged(case, seed):
     """The population of stage-1 fits with the usual settings.
 
-    Muennighoff's runs leave a long tail towards small beta, of which 4000 draws see more or less:
-    the sd of its log beta alone is .067 to .086 by seed, and .087 from ten times the draws.
+    Muennighoff's runs leave a long tail towards small beta, of which 4000 draws see more or less,
+    so that the sd of its log beta varies with the seed more than for the other studies.
     """
     fits = [
         sb.fit(one, HYPOTHESIS, random_seed=seed, cores=1, cache=False) for one in STUDIES[case]()
@@ -291,5 +291,5 @@ def test_two_stages_give_the_answer_of_one_joint_model(case, seed):
     """Means and sds of hyperparameters and of every study's exponents, within Monte Carlo error."""
     assert staged(case, seed).cells[0].problems == ()
     far = {one: value for one, value in distances(case, seed).items() if abs(value) > 3}
-    assert len(far) <= 1, far  # of 30; by chance two in three of a thousand times
+    assert len(far) <= 1, far  # of 30: chance makes two three times in 1000
     assert all(abs(value) < 4 for value in far.values()), far
