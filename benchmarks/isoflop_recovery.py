@@ -67,7 +67,7 @@ def main():
             print(line(rows[-1]), file=sys.stderr, flush=True)
     table = "\n".join([line(COLUMNS), line(["---"] * len(COLUMNS)), *map(line, rows)])
     spent = (time.process_time() - started) / (len(rows) * options.repeats)
-    text = f"{table}\n\n{legend(options.repeats, options.draws)}"
+    text = f"{table}\n\n{legend(options.repeats, options.draws, options.surfaces)}"
     print(f"{text}\n\n{spent:.1f} s of CPU per study.")
     if options.out:
         title = "# Does the isoFLOP law give back the exponent of a Chinchilla surface?"
@@ -153,7 +153,7 @@ def error_of(errors):
     return f"{errors.mean():+.4f} ± {errors.std() / errors.size**0.5:.4f}", f"{errors.std():.4f}"
 
 
-def legend(repeats, draws):
+def legend(repeats, draws, surfaces):
     """Return what the table is about."""
     low, high = BUDGETS[[0, -1]]
     drift, steep, flat = DRIFTS["drifting"], LOPSIDED["alpha"], LOPSIDED["beta"]
@@ -162,8 +162,9 @@ def legend(repeats, draws):
         f"{SIZES.size} sizes each, within {SIZES[-1]:g} times of the grid's centre. The centre of",
         f"a drifting grid is the optimum at the least budget and {drift:g} times it at the",
         f"largest. Student-t noise of log loss: scale {NOISE['sigma']:g}, nu {NOISE['nu']:g}.",
-        "Chinchilla: the unrounded coefficients of Hoffmann et al. (2022); lopsided: alpha",
-        f"{steep:g}, beta {flat:g}. Estimates under `isoflop` are posterior medians with",
+        "Chinchilla: the unrounded coefficients of Hoffmann et al. (2022).",
+        *([f"Lopsided: alpha {steep:g}, beta {flat:g}."] if "lopsided" in surfaces else []),
+        "Estimates under `isoflop` are posterior medians with",
         f"equal-tailed intervals ({draws} draws in each of 4 chains, its own window of rows);",
         "approach 2 is the parabola's, with the interval of the regression line. ± is the",
         f"standard error of the mean error. Wanted: {WANTED[0]:.0%} to {WANTED[1]:.0%}.",
