@@ -261,7 +261,8 @@ def losses(law, design, *, architecture=None, noise=None):
     Parameters
     ----------
     law : mapping or Dataset
-        Coefficients of `laws.nested` in the count body + omega head, and omega.
+        Coefficients of `laws.nested` in the count body + omega head, and omega. The kappa of a
+        warm-up law is not used: runs of a design waste no tokens in warm-up.
     design : Design
     architecture : Architecture, optional
         Family of the models; needed unless the design has heads and charges no attention.
