@@ -114,10 +114,11 @@ def _new_study(population):
 
 
 def _ratio_limits(studies):
-    values = studies["tokens_per_parameter"].to_numpy()
-    ends = np.nanquantile(values.reshape(len(values), -1), (0.03, 0.97), axis=1)
-    low, high = np.nanmin(ends) / 3, np.nanmax(ends) * 3
-    return max(low, _RATIO_LIMITS[0]), min(high, _RATIO_LIMITS[1])
+    known = studies["tokens_per_parameter"].dropna("study")
+    if not known.sizes["study"]:
+        return _RATIO_LIMITS
+    low, high = known.quantile((0.03, 0.97), ("chain", "draw")).to_numpy()
+    return max(low.min() / 3, _RATIO_LIMITS[0]), min(high.max() * 3, _RATIO_LIMITS[1])
 
 
 def _legend():

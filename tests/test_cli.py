@@ -127,6 +127,14 @@ def test_a_fit_of_a_file_reads_names_units_and_counting(run, replaced, sweep):
     assert settings == {"draws": 500, "literature": False, "random_seed": 7, "cache": True}
 
 
+def test_a_fit_with_literature_is_asked_for_and_saved_under_another_name(run, replaced, sweep):
+    calls = replaced("fit", made_fit())
+    done = run("fit", sweep, *SWEEP, "--counting", "total", "--with-literature")
+    assert done.code == 0, done.err
+    assert calls[0][1]["literature"] is True
+    assert "sweep-hoffmann-total-with-literature.nc" in done.err
+
+
 def test_a_fit_is_saved_under_study_and_model(run, replaced, sweep, tmp_path):
     replaced("fit", made_fit())
     done = run("fit", sweep, *SWEEP)
