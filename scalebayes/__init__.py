@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.literature import alone_of, fit
+    from scalebayes.new_study import new_study
     from scalebayes.optimum import optimal
     from scalebayes.population import pool
     from scalebayes.predict import predict
@@ -67,6 +68,7 @@ _HOME = {
     "load_fit": "storage",
     "load_hypothesis": "hypotheses",
     "load_study": "studies",
+    "new_study": "new_study",
     "optimal": "optimum",
     "pool": "population",
     "predict": "predict",
@@ -106,6 +108,7 @@ __all__ = [
     "load_fit",
     "load_hypothesis",
     "load_study",
+    "new_study",
     "optimal",
     "pool",
     "predict",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import scalebayes as sb
-from scalebayes.arguments import writable
+from scalebayes.arguments import read_pairs, writable
 from scalebayes.console import end, given, print_json, print_text
 from scalebayes.options import Cache, Chains, Cores, Draws, Json, Seed, Tune
 
@@ -22,6 +22,12 @@ def pool(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Hypothesis of the bundled studies.")
     ] = "latent-counting",
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the new study: warmup=long,schedule=constant,tuning=tuned (some of them)."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="NetCDF file to write.")] = None,
     seed: Seed = 1,
     draws: Draws = None,
@@ -32,20 +38,31 @@ def pool(
     as_json: Json = False,
 ):
     """Pool studies: the population that their scaling exponents come from, and a new study's."""
-    from scalebayes.population_report import population_rows, population_text
+    from scalebayes.population_report import (
+        new_study_row,
+        new_study_sentence,
+        population_rows,
+        population_text,
+    )
 
+    asked = read_pairs(recipe, "--recipe")
     path = out if out is None else writable(out)
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     fitted = [
         _fit_of(name, model, random_seed=seed, cache=cache) for name in fits or sb.DEFAULT_STUDIES
     ]
     result = sb.pool(fitted, random_seed=seed, cache=cache, **settings)
+    rows, text = population_rows(result), population_text(result)
+    if asked is not None:
+        new = sb.new_study(result, asked, random_seed=seed)
+        rows.append(new_study_row(new))
+        text += f"\n\n{new_study_sentence(new)}"
     if as_json:
         facts = {name: result.attrs[name] for name in ("hypothesis_name", "omega", "problems")}
         converged = bool(result.attrs["converged"])
-        print_json(population_rows(result), converged=converged, **facts)
+        print_json(rows, converged=converged, **facts)
     else:
-        print_text(population_text(result), result)
+        print_text(text, result)
     if path is not None:
         sb.save_fit(result, path)
         typer.echo(f"Saved to {path}", err=True)

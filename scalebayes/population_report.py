@@ -91,6 +91,24 @@ def population_text(population):
     return "\n\n".join(blocks)
 
 
+def new_study_row(new):
+    """Return the tidy row of a new study's exponent a; `new` is from `new_study.new_study`."""
+    recipe = ", ".join(new.attrs["recipe_columns"]) or "none of the recipes"
+    mark = "" if new.attrs["converged"] else "not converged"
+    return summary_row("population", f"a (new study with {recipe})", "1", new["a"], mark=mark)
+
+
+def new_study_sentence(new):
+    """Return what to expect of a new study with a recipe, in words."""
+    row = new_study_row(new)
+    interval = f"{number(row['median'])} [{number(row['lower'])}, {number(row['upper'])}]"
+    unknown = new.attrs["not_identified"]
+    left_out = (
+        f" Without effect here, for it is not identified: {', '.join(unknown)}." if unknown else ""
+    )
+    return f"{row['name']}: {interval}, median and 90% equal-tailed interval.{left_out}"
+
+
 def _head(population):
     attrs = population.attrs
     studies = json.loads(attrs["studies"])

@@ -15,11 +15,20 @@ COLUMNS = {
 length of the run, its optimiser tuned per scale at a constant rate. The last is one column, since
 Porian et al. (2024), arXiv:2406.19146, change both in one step (4 to 5)."""
 
-_NEEDED = {
+NEEDED = {
     "long warm-up": ("warmup",),
     "schedule not matched": ("schedule",),
     "tuned, constant rate": ("schedule", "tuning"),
 }
+"""Facts of a recipe that each column is made from."""
+
+
+FACTS = {
+    "warmup": ("long", "short", "unknown"),
+    "schedule": ("matched", "not matched", "constant", "unknown"),
+    "tuning": ("tuned", "rule", "not tuned", "unknown"),
+}
+"""What can be said of a study's recipe, and the values it may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +98,7 @@ def _assumed(recipes, studies, names):
         unknown = [
             study
             for recipe, study in zip(recipes, studies, strict=True)
-            if any(recipe.get(key, "unknown") == "unknown" for key in _NEEDED[name])
+            if any(recipe.get(key, "unknown") == "unknown" for key in NEEDED[name])
         ]
         if unknown:
             found.append(f"{name}: unknown, taken as no, in {', '.join(unknown)}")
