@@ -48,8 +48,8 @@ def population_checks(population, redraw):
     """Return each conclusion as the population stands, and under each change.
 
     Conclusions, averaged over omega: whether the mean study's exponent a in total counting (in the
-    law's own count where that is fixed) lies above or below one half; which omega weighs most, and
-    whether more than 0.95; the sign of each recipe effect on a.
+    law's own count where that is fixed) lies above or below one half; near which count omega lies
+    (up to 1/2, to 3/2, above); the sign of each recipe effect on a.
 
     Parameters
     ----------
@@ -145,8 +145,7 @@ def _row(label, population, cells, log_weights, *, pareto_k=-np.inf, drawn_again
         name: _side(x, weight, 0.5 if name == "a" else 0.0) for name, x in quantities.items()
     }
     if omega is not None:
-        decided = "decided" if by_omega[heaviest] > DECIDED else "not decided"
-        conclusions["omega"] = f"{_near(omega)} ({decided})"
+        conclusions["omega"] = _where(np.array([cell.omega for cell in cells]), by_omega)
     return {
         "check": label,
         "summaries": summaries,
@@ -158,11 +157,16 @@ def _row(label, population, cells, log_weights, *, pareto_k=-np.inf, drawn_again
     }
 
 
-def _near(omega):
-    """Return in words what an omega is near, so that neighbours on a grid are one conclusion."""
-    if omega <= 0.5:
-        return "near the body alone"
-    return "near one matrix" if omega <= 1.5 else "near two matrices or more"
+def _where(omegas, weight):
+    """Return in words near which count most weight on omega lies, and whether that is decided."""
+    borders = {
+        "near the body alone": omegas <= 0.5,
+        "near one matrix": (omegas > 0.5) & (omegas <= 1.5),
+        "near two matrices or more": omegas > 1.5,
+    }
+    mass = {name: float(weight[inside].sum()) for name, inside in borders.items()}
+    best = max(mass, key=mass.get)
+    return f"{best} ({'decided' if mass[best] > DECIDED else 'not decided'})"
 
 
 def _quantities(cell, recipes):

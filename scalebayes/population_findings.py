@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.optimum import CHINCHILLA_COMPUTE
-from scalebayes.population_report import population_rows
+from scalebayes.population_report import flips_sentence, population_rows
 from scalebayes.report import interval_text, number, share
 
 _AT = f"{number(CHINCHILLA_COMPUTE)} FLOP"
@@ -37,7 +37,7 @@ def population_sentences(population):
         *_omega_sentence(population),
         *_by_group_sentence(population),
         *_recipe_sentences(population, first),
-        _flips_sentence(population),
+        flips_sentence(population),
     ]
 
 
@@ -128,23 +128,6 @@ def _recipe_sentences(population, first):
 def _signed(one):
     low, middle, high = (float(one[name]) for name in ("lower", "median", "upper"))
     return f"{middle:+.3f} [{low:+.3f}, {high:+.3f}] ({one['conclusion'].item()!s})"
-
-
-def _flips_sentence(population):
-    checks = population["checks"].to_dataset()
-    flips = [
-        f"{check}: {text}"
-        for check, text in zip(
-            checks["check"].to_numpy(), checks["flips"].to_numpy().astype(str), strict=True
-        )
-        if text
-    ]
-    n = checks.sizes["check"] - 1
-    if not flips:
-        return (
-            f"None of {n} checks (a study left out, a prior half or twice as wide) changes these."
-        )
-    return f"{len(flips)} of {n} checks change a conclusion: {' | '.join(flips)}."
 
 
 def population_table(population):

@@ -1,6 +1,7 @@
 """A population -> what people read of it: tidy rows, a table, and what qualifies them."""
 
 import json
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,15 @@ from scalebayes.report import interval_text, number, share, summary_row
 from scalebayes.text_table import text_table
 from scalebayes.trees import MOSTLY_PRIOR
 
+_LINE = 100  # letters
 _EXPONENT_NAMES = {"alpha": "alpha", "beta": "beta"}
 LEGEND = (
     "Medians with 90% equal-tailed intervals. Exponents are those of the law in N = body + omega\n"
     "V d at the omega shown; they are not averaged over omega. a = beta/(alpha + beta). total\n"
     "counting: dlog N*/dlog C where N* has 1e9 parameters in all, for models of Pearce & Song's\n"
     "shape. spread: standard deviation of log exponents, between groups and within. new study: of\n"
-    "a new group, without any of the recipes. A recipe effect is a contrast within groups."
+    "a new group, without any of the recipes. A recipe effect is a contrast within groups, on a\n"
+    "in the law's own count."
 )
 _STUDIES_LEGEND = (
     "a of each study, alone at this omega and in the population. Pareto k: how well the draws\n"
@@ -55,7 +58,7 @@ def population_rows(population):
     if "recipe_effect_a" in posterior:
         for recipe in posterior["recipe"].to_numpy():
             draws = posterior["recipe_effect_a"].sel(recipe=recipe)
-            add(f"{recipe}: effect on a", draws, ("recipe_effect_a", recipe))
+            add(f"{recipe}: effect on a, law's count", draws, ("recipe_effect_a", recipe))
     add("a (new study)", posterior["new_study_a"])
     if "new_study_a_total" in posterior:
         add("a (new study, total counting)", posterior["new_study_a_total"])
@@ -87,8 +90,27 @@ def population_text(population):
     )
     blocks = [_head(population), text_table(table), LEGEND]
     blocks += [_omega_table(population)] if population["evidence"].sizes["omega"] > 1 else []
-    blocks += [text_table(_study_table(population)), _STUDIES_LEGEND, *_notes(population)]
+    blocks += [text_table(_study_table(population)), _STUDIES_LEGEND]
+    blocks += [textwrap.fill(flips_sentence(population), _LINE), *_notes(population)]
     return "\n\n".join(blocks)
+
+
+def flips_sentence(population):
+    """Return which conclusions change when a study is left out or a prior is changed, in words."""
+    checks = population["checks"].to_dataset()
+    flips = [
+        f"{check}: {text}"
+        for check, text in zip(
+            checks["check"].to_numpy(), checks["flips"].to_numpy().astype(str), strict=True
+        )
+        if text
+    ]
+    n = checks.sizes["check"] - 1
+    if not flips:
+        return (
+            f"None of {n} checks (a study left out, a prior half or twice as wide) changes these."
+        )
+    return f"{len(flips)} of {n} checks change a conclusion: {' | '.join(flips)}."
 
 
 def new_study_row(new):
