@@ -168,6 +168,24 @@ def _value(name, text):
         raise InputError(msg) from error
 
 
+def load_study_fit(path):
+    """Return a saved fit of a study.
+
+    Raises
+    ------
+    InputError
+        When the file holds something else, such as a population.
+    ResultError
+        When it cannot be read.
+    """
+    result = sb.load_fit(path)
+    if "posterior" not in result.children or "study_record" not in result.attrs:
+        kind = result.attrs.get("kind", "something else")
+        msg = f"{path}: a fit of a study is needed; this file holds a {kind}."
+        raise InputError(msg)
+    return result
+
+
 def writable(path):
     """Return a path at which a file can be written; refuse others before anything is computed.
 

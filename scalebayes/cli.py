@@ -11,6 +11,7 @@ import typer
 
 import scalebayes as sb
 from scalebayes.arguments import (
+    load_study_fit,
     read_architecture,
     read_pairs,
     read_points,
@@ -113,7 +114,7 @@ def fit(
     _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)
-    end(result.attrs["converged"])
+    end(result.attrs["converged"] and not result.attrs.get("problems_alone"))
 
 
 @app.command(epilog="Example: scalebayes optimal sweep-hoffmann-total.nc -C 1e21 -C 1e24")
@@ -139,7 +140,7 @@ def optimal(
     """
     from scalebayes.literature_report import with_its_own
 
-    result, family = sb.load_fit(path), read_architecture(architecture)
+    result, family = load_study_fit(path), read_architecture(architecture)
     asked = {"counting": counting, "flops": flops}
     texts, rows = [], []
     for label, one in with_its_own(result).items():
@@ -169,7 +170,7 @@ def predict(
     from scalebayes import formatting
 
     path_out = out if out is None else writable(out)
-    result = sb.load_fit(path)
+    result = load_study_fit(path)
     table = read_points(points, read_pairs(columns, "--columns"), read_pairs(units, "--units"))
     asked = {"counting": counting, "architecture": read_architecture(architecture)}
     draws = sb.predict(result, table, random_seed=seed, **given(**asked))

@@ -44,13 +44,16 @@ def pool(
         population_rows,
         population_text,
     )
+    from scalebayes.study_cells import check_poolable
 
     asked = read_pairs(recipe, "--recipe")
     path = out if out is None else writable(out)
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
-    fitted = [
-        _fit_of(name, model, random_seed=seed, cache=cache) for name in fits or sb.DEFAULT_STUDIES
-    ]
+    names = fits or list(sb.DEFAULT_STUDIES)
+    hypothesis = sb.load_hypothesis(model)
+    check_poolable(hypothesis)
+    same = {"random_seed": seed, "cache": cache, **given(cores=cores)}
+    fitted = [_fit_of(name, hypothesis, **same) for name in names]
     result = sb.pool(fitted, random_seed=seed, cache=cache, **settings)
     rows, text = population_rows(result), population_text(result)
     if asked is not None:
@@ -69,8 +72,10 @@ def pool(
     end(result.attrs["converged"])
 
 
-def _fit_of(name, model, **settings):
+def _fit_of(name, hypothesis, **settings):
     """Return a saved fit, or the fit of a bundled study of that name."""
-    if name.endswith(".nc"):
+    from scalebayes.literature import STUDY_SETTINGS
+
+    if Path(name).is_file() or Path(name).suffix:
         return sb.load_fit(name)
-    return sb.fit(sb.load_study(name), model, **settings)
+    return sb.fit(sb.load_study(name), hypothesis, **STUDY_SETTINGS, **settings)

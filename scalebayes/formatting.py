@@ -73,7 +73,8 @@ _LITERATURE_LEGEND = (
 def verdict(fit):
     """Return whether a fit can be trusted, in one line; it goes first in every output."""
     if fit.attrs["converged"]:
-        return "Converged."
+        alone = fit.attrs.get("problems_alone")
+        return f"Converged; but ALONE NOT CONVERGED: {alone}" if alone else "Converged."
     return f"NOT CONVERGED, do not use these numbers: {fit.attrs['problems']}"
 
 
@@ -117,7 +118,8 @@ def fit_text(fit, *, classical=None):
         f"{attrs['rows_note']}.",
         f"{_diagnostics_text(fit)}",
         text_table(pd.DataFrame([_row_text(row, classical) for row in rows])),
-        f"log evidence {_evidence_text(attrs['log_evidence'], attrs['log_evidence_se'])} nats",
+        f"log evidence {_evidence_text(attrs['log_evidence'], attrs['log_evidence_se'])} nats"
+        + (", given the published studies" if attrs.get("literature") else ""),
         *([_omega_table(fit["evidence"].to_dataset())] if "evidence" in fit else []),
         "\n".join([*_law_legend(fit), *_classical_notes(classical), *_notes(fit, rows)]),
     ]

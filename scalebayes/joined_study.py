@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scalebayes.diagnostics import effective_draws
 from scalebayes.evidence import Evidence, normalised_weights
 from scalebayes.mixtures import log_normal
 from scalebayes.pooled_draws import (
@@ -91,7 +92,9 @@ class JoinedStudy:
         found = [self._predictive(*pair) for pair in zip(self.cells, self.without, strict=True)]
         with np.errstate(divide="ignore"):
             joint = np.log(self.expected_weight) + [one.log_evidence for one in found]
-        errors = normalised_weights(joint) * [one.se for one in found]
+        own = np.array([one.se for one in found])
+        of_weights = np.array([one.bridge_se for one in self.without]) * (len(found) > 1)
+        errors = normalised_weights(joint) * np.hypot(own, of_weights)
         return Evidence(
             log_evidence=float(np.logaddexp.reduce(joint)), se=float(np.sqrt(np.sum(errors**2)))
         )
@@ -118,7 +121,8 @@ class JoinedStudy:
         found, own = _hyperparameters(without), cell.cells[self.i].evidence
         log_likelihood = log_predictive(cell.likelihoods[self.i], found, *self._where)
         relative = np.exp(log_likelihood - log_likelihood.max())
-        error = relative.std() / relative.mean() / np.sqrt(relative.size)
+        chains = relative.reshape(without.draws.unconstrained.shape[:2])
+        error = relative.std() / relative.mean() / np.sqrt(float(effective_draws(chains)))
         return Evidence(
             log_evidence=own.log_evidence + log_mean_exp(log_likelihood),
             se=float(np.hypot(own.se, error)),

@@ -15,13 +15,14 @@ import xarray as xr
 from scalebayes.errors import InputError, NotConvergedWarning, OutsidePopulationWarning
 from scalebayes.fit import fit as fit_alone
 from scalebayes.hypotheses import LATENT, load_hypothesis
+from scalebayes.isoflop import windowed
 from scalebayes.joined_study import joined_study
 from scalebayes.population import pool_settings, population_of
 from scalebayes.population_trees import MAX_STUDY_MISFIT, evidence_over_omega
 from scalebayes.progress import status_line
 from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
 from scalebayes.studies import DEFAULT_STUDIES, load_study
-from scalebayes.study_cells import pooled_studies
+from scalebayes.study_cells import check_poolable, pooled_studies
 from scalebayes.trees import PRIOR_DRAWS, tree_of_draws, versions, with_verdict
 
 STUDY_SETTINGS = {"draws": 1000, "tune": 500, "chains": 4}
@@ -105,7 +106,9 @@ def fit(
     shared = {"cores": cores, "random_seed": random_seed, "cache": cache}
     if not literature:
         return fit_alone(study, hypothesis, progressbar=progressbar, **own, **shared)
-    study, hypothesis = load_study(study), load_hypothesis(hypothesis)
+    hypothesis = load_hypothesis(hypothesis)
+    check_poolable(hypothesis)
+    study = windowed(load_study(study), hypothesis)
     settings = pool_settings(draws, tune, chains, cores, random_seed)
     key = _key(study, hypothesis, own, random_seed)
     result = cached_fit(key) if cache else None
@@ -198,6 +201,9 @@ def with_literature(alone, study, others, settings, *, left_out=None, cache=True
     InputError
         When no other study can be had, or they do not pool with this one.
     """
+    if study.data_hash != alone.attrs["data_hash"]:
+        msg = f"{study.name}: the fit alone is of other rows than the study."
+        raise InputError(msg)
     if not others:
         msg = f"{study.name}: no published study can be pooled with it: {left_out}."
         raise InputError(msg)
@@ -219,6 +225,9 @@ def with_literature(alone, study, others, settings, *, left_out=None, cache=True
         "literature": json.dumps([one.name for one in pooled[:-1]]),
         "literature_left_out": json.dumps(left_out or {}),
         "literature_place": joined.place(),
+        "literature_assumed": json.dumps(
+            [text for text in population.recipes.assumed if study.name in text]
+        ),
     }
     problems = [
         problem if cell.omega is None else f"omega {cell.omega:g}: {problem}"
@@ -226,6 +235,8 @@ def with_literature(alone, study, others, settings, *, left_out=None, cache=True
         for problem in cell.problems
     ]
     tree = with_verdict(tree, joined.evidence(), problems, reference=False)
+    if not alone.attrs["converged"]:
+        tree.attrs["problems_alone"] = alone.attrs["problems"]
     tree.attrs["literature_share"] = json.dumps(_shares(tree, alone))
     tree[ALONE] = alone
     return tree

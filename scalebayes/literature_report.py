@@ -80,6 +80,8 @@ def literature_text(fit):
         blocks.append(f"ALONE NOT CONVERGED: {alone_of(fit).attrs['problems']}")
     names = ", ".join(json.loads(fit.attrs["literature"]))
     blocks.append(_wrapped(f"Literature: {names}."))
+    for text in json.loads(fit.attrs["literature_assumed"]):
+        blocks.append(_wrapped(f"Recipe of this study, where unknown, taken as no: {text}."))
     left_out = json.loads(fit.attrs["literature_left_out"])
     blocks += [_wrapped(f"Left out: {name}: {reason}") for name, reason in left_out.items()]
     return "\n\n".join(blocks)

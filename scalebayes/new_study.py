@@ -1,5 +1,7 @@
 """What a population expects of a study that is not among its own, with a given training recipe."""
 
+import json
+
 import numpy as np
 import xarray as xr
 
@@ -30,7 +32,7 @@ def new_study(population, recipe=None, *, random_seed=1):
         total counting at 1e9 parameters (in the law's own count where that is fixed); alpha and
         beta, those of the coordinate `omega` of each draw. `attrs["recipe_columns"]` are the
         columns that the recipe has, `attrs["not_identified"]` those whose effect the population
-        does not know.
+        does not know, both JSON lists.
 
     Raises
     ------
@@ -63,8 +65,8 @@ def new_study(population, recipe=None, *, random_seed=1):
     )
     names = _known_columns(population)
     return dataset.assign_attrs(
-        recipe_columns=[name for name, x in zip(names, columns, strict=True) if x],
-        not_identified=unknown,
+        recipe_columns=json.dumps([n for n, x in zip(names, columns, strict=True) if x]),
+        not_identified=json.dumps(unknown),
         converged=population.attrs["converged"],
     )
 

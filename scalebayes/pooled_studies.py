@@ -44,7 +44,12 @@ def study_draws(population, i):
     counts = stratified(omega_weight(population), shape[0] * shape[1], rng)
     parts = [_picked(population, i, position, n) for position, n in enumerate(counts) if n]
     order = rng.permutation(shape[0] * shape[1])
-    whole = {name: np.concatenate([one[name] for one in parts])[order] for name in parts[0]}
+    names = set.intersection(*map(set, parts))  # some cells hold run effects, some do not
+    whole = {
+        name: np.concatenate([one[name] for one in parts])[order]
+        for name in parts[0]
+        if name in names
+    }
     whole = {name: x.reshape(*shape, *x.shape[1:]) for name, x in whole.items()}
     position = whole.pop("position")
     stats = {name: whole.pop(name) for name in population.cells[0].cells[i].stats}

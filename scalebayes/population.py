@@ -17,6 +17,7 @@ from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, NotConvergedWarning
 from scalebayes.evidence import normalised_weights
 from scalebayes.gate import Settings
+from scalebayes.new_study import new_study
 from scalebayes.omega_by_group import omega_per_group
 from scalebayes.pooled_draws import (
     hyperparameters,
@@ -98,7 +99,8 @@ def pool(
         each study alone and in the population at that omega, and its exponent and tokens per
         parameter at 5.76e23 FLOP in total counting, omega summed out; `grid` and `evidence` over
         omega; `prior`; `sample_stats`; `checks`: conclusions without each study and under other
-        priors, see `population_checks`; `omega_by_group` where asked for, see that module;
+        priors, see `population_checks`; `new_study`, see
+        there, without recipes; `omega_by_group` where asked for, see that module;
         `constant_data`: group, recipe and Pareto k of each study. `attrs` say whether it converged,
         which omega is shown, and what is not identified.
 
@@ -130,6 +132,7 @@ def pool(
 def _pooled(studies, settings, prior, cache, omega_by_group, advance):
     found = population_of(studies, settings, prior=prior, cache=cache, advance=advance)
     tree = tree_of_population(found)
+    tree["new_study"] = xr.DataTree(new_study(tree, random_seed=settings.random_seed))
     if advance is not None:
         advance("each omega")
     tree["checks"] = xr.DataTree(population_checks(found, redraw_of(found)))
@@ -270,6 +273,10 @@ def pool_settings(draws, tune, chains, cores, random_seed):
         if not isinstance(value, int | np.integer) or value < least:
             msg = f"{name} must be a whole number of at least {least}, got {value!r}."
             raise InputError(msg)
+    # nutpie waits for ever on no core
+    if cores is not None and (not isinstance(cores, int | np.integer) or cores < 1):
+        msg = f"cores must be a whole number of at least 1, or None, got {cores!r}."
+        raise InputError(msg)
     if not isinstance(random_seed, int | np.integer) or not 0 <= random_seed < 2**63:
         msg = f"random_seed must be a whole number >= 0 and below 2^63, got {random_seed!r}."
         raise InputError(msg)
@@ -328,8 +335,8 @@ class _Builder:
         """Return the population at an omega that carries weight: checked, with refits."""
         pairs = zip(self.studies, unchecked, strict=True)
         cells = [self._checked_cell(study, omega, held) for study, held in pairs]
-        refitted = []
-        for _ in range(_REFITS + 1):
+        alone, refitted = tuple(cells), []
+        for refits_left in reversed(range(_REFITS + 1)):
             found = self._gated(omega, cells)
             weights = [
                 pooled_log_weights(found, self, i, seed=self.settings.seed(21))
@@ -337,13 +344,12 @@ class _Builder:
             ]
             k = pareto_k(weights)
             again = [i for i, value in enumerate(k) if value > MAX_PARETO_K]
-            if not again or len(refitted) > _REFITS * len(cells):
+            if not again or not refits_left:
                 break
             for i in again:
                 mean, sd = study_predictive(found, self, i)
-                cells[i] = self._cell(
-                    self.studies[i], omega, checked=True, prior=(mean, _WIDER * sd)
-                )
+                near = (mean, _WIDER * sd)
+                cells[i] = self._cell(self.studies[i], omega, checked=True, prior=near)
                 refitted.append(self.studies[i].name)
         self.advance("" if omega is None else f"omega {omega:g}")
         problems = [
@@ -356,6 +362,7 @@ class _Builder:
         ]
         return replace(
             found,
+            alone=alone,
             pareto_k=k,
             pooled_log_weights=tuple(weights),
             refitted=tuple(dict.fromkeys(refitted)),

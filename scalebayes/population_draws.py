@@ -27,6 +27,8 @@ class PopulationCell:
         None where the counting of the fits is fixed.
     cells : tuple of Cell
         One per study.
+    alone : tuple of Cell
+        One per study, none of them fitted again near the population.
     likelihoods : tuple of Mixture
         One per study, over the study's evidence.
     density : PopulationDensity
@@ -37,7 +39,7 @@ class PopulationCell:
     bridge_se : float
         Standard error of what the population adds to the studies' own evidences, nats.
     pareto_k : ndarray
-        [study], worst over 50 draws of the population; NaN when nobody looked.
+        [study], of weights averaged over draws of the population; NaN when nobody looked.
     pooled_log_weights : tuple of ndarray or None
         Per study, as `pooled_draws.pooled_log_weights`; None when nobody looked.
     refitted : tuple of str
@@ -54,6 +56,7 @@ class PopulationCell:
     evidence: Evidence
     pareto_k: np.ndarray
     bridge_se: float = 0.0
+    alone: tuple[Cell, ...] = ()
     pooled_log_weights: tuple[np.ndarray, ...] | None = None
     refitted: tuple[str, ...] = ()
     diagnostics: Diagnostics | None = None
@@ -143,6 +146,7 @@ def drawn_population(omega, cells, *, x, in_group, prior, settings, attempt):
     return PopulationCell(
         omega=omega,
         cells=tuple(cells),
+        alone=tuple(cells),
         likelihoods=likelihoods,
         density=density,
         draws=_thinned(draws, several),

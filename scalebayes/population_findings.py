@@ -28,11 +28,12 @@ def population_sentences(population):
     first = population["checks"].to_dataset().isel(check=0)
     failed = [] if attrs["converged"] else [f"NOT CONVERGED: population: {attrs['problems']}."]
     n = len(json.loads(attrs["studies"]))
+    counted = attrs.get("counting") if attrs.get("omega") == "" else "total"
     return [
         *failed,
-        f"Pooled, {n} studies have a mean exponent a of {_interval(first, 'a')} in total counting, "
-        f"with a spread of log exponents of {_spreads(population)}; a new study's a is expected at "
-        f"{_new_study(population)}.",
+        f"Pooled, {n} studies have a mean exponent a of {_interval(first, 'a')} in {counted} "
+        f"counting, with a spread of log exponents of {_spreads(population)}; a new study's a is expected at "
+        f"{interval_text(population['new_study']['a'], digits=2)}.",
         _ratio_sentence(population),
         *_omega_sentence(population),
         *_by_group_sentence(population),
@@ -57,21 +58,17 @@ def _spreads(population):
     return ", ".join(texts)
 
 
-def _new_study(population):
-    posterior = population["posterior"].to_dataset()
-    name = "new_study_a_total" if "new_study_a_total" in posterior else "new_study_a"
-    return interval_text(posterior[name], digits=2)
-
-
 def _ratio_sentence(population):
     studies = population["studies"].to_dataset()
     ratio = studies["tokens_per_parameter"].dropna("study")
     if not ratio.sizes["study"]:
         return "No study's optimal ratio is known in total counting."
+    n, left = ratio.sizes["study"], studies.sizes["study"] - ratio.sizes["study"]
+    which = f"{n} studies" + (f" ({left} without a known total left out)" if left else "")
     low, middle, high = np.quantile(ratio.to_numpy(), (0.05, 0.5, 0.95))
     medians = ratio.median(("chain", "draw"))
     return (
-        f"D*/N* at {_AT} (6ND, total parameters) depends on tokenizer and corpus: over the studies "
+        f"D*/N* at {_AT} (6ND, total parameters) depends on tokenizer and corpus: over {which} "
         f"in the population, equally weighted, {number(middle, 2)} [{number(low, 2)}, "
         f"{number(high, 2)}]; medians from {number(float(medians.min()), 2)} to "
         f"{number(float(medians.max()), 2)}."

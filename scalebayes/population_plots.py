@@ -33,7 +33,7 @@ def plot_shrinkage(population):
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, studies, names, "exponent")
     _panel(right, studies, names, "tokens_per_parameter")
-    expected = _new_study(population)
+    expected = population["new_study"]["a"].to_numpy()
     low, middle, high = np.quantile(expected, (0.05, 0.5, 0.95))
     left.axvspan(low, high, color=PALE, zorder=0)
     left.axvline(middle, color=GREY, linewidth=0.8, zorder=0)
@@ -105,12 +105,6 @@ def _panel(ax, studies, names, quantity):
             ax.plot([lower, upper], [row + shift] * 2, color=colour, linewidth=3.2)
             ax.plot(middle, row + shift, "o", color=INK, markersize=3.2)
     ax.grid(axis="x", color=PALE, linewidth=0.6)
-
-
-def _new_study(population):
-    posterior = population["posterior"].to_dataset()
-    name = "new_study_a_total" if "new_study_a_total" in posterior else "new_study_a"
-    return posterior[name].to_numpy()
 
 
 def _ratio_limits(studies):

@@ -7,24 +7,35 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.population_model import PRIOR
-from scalebayes.report import interval_text, number, share, summary_row
+from scalebayes.report import CI_KIND, CI_PROB, interval_text, number, share, summary_row
 from scalebayes.text_table import text_table
 from scalebayes.trees import MOSTLY_PRIOR
 
 _LINE = 100  # letters
 _EXPONENT_NAMES = {"alpha": "alpha", "beta": "beta"}
-LEGEND = (
-    "Medians with 90% equal-tailed intervals. Exponents are those of the law in N = body + omega\n"
-    "V d at the omega shown; they are not averaged over omega. a = beta/(alpha + beta). total\n"
-    "counting: dlog N*/dlog C where N* has 1e9 parameters in all, for models of Pearce & Song's\n"
-    "shape. spread: standard deviation of log exponents, between groups and within. new study: of\n"
-    "a new group, without any of the recipes. A recipe effect is a contrast within groups, on a\n"
-    "in the law's own count."
+_SPREAD_LEGEND = (
+    "spread: standard deviation of log exponents over groups, and over studies of one group. new\n"
+    "study: of a new group, without any of the recipes. recipe: a contrast within groups."
+)
+_LATENT_LEGEND = (
+    "Medians with 90% equal-tailed intervals. alpha, beta and the spreads are those of the law in\n"
+    "N = body + omega V d at the omega shown; they are not averaged over omega. a, the exponent\n"
+    "of N* in C, is: in total counting, where N* has 1e9 parameters, models of Pearce & Song's shape."
+)
+_FIXED_LEGEND = (
+    "Medians with 90% equal-tailed intervals. a = beta/(alpha + beta), the exponent of N* in C, N\n"
+    "and C counted as in the law."
 )
 _STUDIES_LEGEND = (
-    "a of each study, alone at this omega and in the population. Pareto k: how well the draws\n"
-    "made alone stand for those in the population; good below 0.7."
+    "a = beta/(alpha + beta) of each study, alone and in the population{at}. Pareto k: how well\n"
+    "the draws made alone stand for those in the population; good below 0.7."
 )
+
+
+def legend(population):
+    """Return what the quantities of a population mean, in lines."""
+    first = _FIXED_LEGEND if population.attrs["omega"] == "" else _LATENT_LEGEND
+    return f"{first}\n{_SPREAD_LEGEND}"
 
 
 def population_rows(population):
@@ -48,20 +59,16 @@ def population_rows(population):
 
     for one in _EXPONENT_NAMES:
         add(f"{one} (mean study)", np.exp(posterior["mu"].sel(exponent=one)), ("mu", one))
-    add("a (mean study)", posterior["a"], ("a", None))
-    if "a_total" in posterior:
-        add("a (mean study, total counting)", posterior["a_total"])
+    checks = population["checks"].to_dataset().isel(check=0)
+    counted = population.attrs["counting"] if population.attrs["omega"] == "" else "total"
+    rows.append(_checked_row(population, checks, "a", f"a (mean study, {counted} counting)"))
     for level in ("between", "within"):
         for one in _EXPONENT_NAMES:
             draws = posterior[f"sd_{level}"].sel(exponent=one)
             add(f"spread of log {one} {level} groups", draws, (f"sd_{level}", one))
-    if "recipe_effect_a" in posterior:
-        for recipe in posterior["recipe"].to_numpy():
-            draws = posterior["recipe_effect_a"].sel(recipe=recipe)
-            add(f"{recipe}: effect on a, law's count", draws, ("recipe_effect_a", recipe))
-    add("a (new study)", posterior["new_study_a"])
-    if "new_study_a_total" in posterior:
-        add("a (new study, total counting)", posterior["new_study_a_total"])
+    for recipe in map(str, checks["quantity"].to_numpy()[1:]):
+        rows.append(_checked_row(population, checks, recipe, f"{recipe}: effect on a"))
+    add(f"a (new study, {counted} counting)", population["new_study"]["a"])
     studies = population["studies"].to_dataset()
     converged = "" if population.attrs["converged"] else "not converged"
     for study in studies["study"].to_numpy():
@@ -71,6 +78,19 @@ def population_rows(population):
         )
         rows.append(summary_row(str(study), "a alone", "1", chosen["own_a"], mark=converged))
     return rows
+
+
+def _checked_row(population, checks, quantity, name):
+    """Return the row of what is averaged over omega: a of the mean study, and recipe effects."""
+    one, prior = checks.sel(quantity=quantity), population["prior"].to_dataset()
+    before = prior["a"] if quantity == "a" else prior["recipe_effect_a"].sel(recipe=quantity)
+    low, high = (float(x) for x in before.quantile((0.05, 0.95)))
+    lower, middle, upper = (float(one[end]) for end in ("lower", "median", "upper"))
+    marks = [] if population.attrs["converged"] else ["not converged"]
+    marks += ["mostly prior"] * (upper - lower > MOSTLY_PRIOR * (high - low))
+    row = {"study": "population", "name": name, "unit": "1"}
+    row |= {"median": middle, "lower": lower, "upper": upper}
+    return row | {"ci_prob": CI_PROB, "ci_kind": CI_KIND, "mark": "; ".join(marks)}
 
 
 def population_text(population):
@@ -88,9 +108,10 @@ def population_text(population):
             for row in shared
         ]
     )
-    blocks = [_head(population), text_table(table), LEGEND]
+    blocks = [_head(population), text_table(table), legend(population)]
     blocks += [_omega_table(population)] if population["evidence"].sizes["omega"] > 1 else []
-    blocks += [text_table(_study_table(population)), _STUDIES_LEGEND]
+    at = "" if population.attrs["omega"] == "" else " at the omega shown"
+    blocks += [text_table(_study_table(population)), _STUDIES_LEGEND.format(at=at)]
     blocks += [textwrap.fill(flips_sentence(population), _LINE), *_notes(population)]
     return "\n\n".join(blocks)
 
@@ -115,7 +136,7 @@ def flips_sentence(population):
 
 def new_study_row(new):
     """Return the tidy row of a new study's exponent a; `new` is from `new_study.new_study`."""
-    recipe = ", ".join(new.attrs["recipe_columns"]) or "none of the recipes"
+    recipe = ", ".join(json.loads(new.attrs["recipe_columns"])) or "none of the recipes"
     mark = "" if new.attrs["converged"] else "not converged"
     return summary_row("population", f"a (new study with {recipe})", "1", new["a"], mark=mark)
 
@@ -124,7 +145,7 @@ def new_study_sentence(new):
     """Return what to expect of a new study with a recipe, in words."""
     row = new_study_row(new)
     interval = f"{number(row['median'])} [{number(row['lower'])}, {number(row['upper'])}]"
-    unknown = new.attrs["not_identified"]
+    unknown = json.loads(new.attrs["not_identified"])
     left_out = (
         f" Without effect here, for it is not identified: {', '.join(unknown)}." if unknown else ""
     )

@@ -134,12 +134,13 @@ def _studies(population, cell, rng):
     shape = z.shape[:2]
     seed = population.settings.seed(31)
     columns = {"pooled": [], "own": []}
-    for i, study in enumerate(cell.cells):
-        theta = study.theta.reshape(-1, 2)
-        picks = pooled_indices(cell, population, i, shape[0] * shape[1], seed=seed)
-        alone = rng.choice(len(theta), size=len(picks), replace=len(theta) < len(picks))
-        columns["pooled"].append(theta[picks].reshape(*shape, 2))
-        columns["own"].append(theta[alone].reshape(*shape, 2))
+    n = shape[0] * shape[1]
+    for i, (study, alone) in enumerate(zip(cell.cells, cell.alone, strict=True)):
+        picks = pooled_indices(cell, population, i, n, seed=seed)
+        own = alone.theta.reshape(-1, 2)
+        some = rng.choice(len(own), size=n, replace=len(own) < n)
+        columns["pooled"].append(study.theta.reshape(-1, 2)[picks].reshape(*shape, 2))
+        columns["own"].append(own[some].reshape(*shape, 2))
     values = {}
     for kind, parts in columns.items():
         theta = np.stack(parts)
@@ -162,7 +163,7 @@ def _constant(population, cell):
         "group": ("study", np.array([one.group for one in population.studies], dtype=str)),
         "x": (("study", "recipe"), recipes.x),
         "pareto_k": ("study", cell.pareto_k),
-        "log_evidence": ("study", [one.evidence.log_evidence for one in cell.cells]),
+        "log_evidence": ("study", [one.evidence.log_evidence for one in cell.alone]),
         "n_runs": ("study", [one.fit.attrs["n_used"] for one in population.studies]),
     }
     return xr.Dataset(values, coords=coords)
@@ -213,7 +214,7 @@ def evidence_over_omega(population):
         ],
     }
     values = {name: ("omega", np.asarray(value)) for name, value in columns.items()}
-    studies = [[cell.evidence.log_evidence for cell in one.cells] for one in population.cells]
+    studies = [[cell.evidence.log_evidence for cell in one.alone] for one in population.cells]
     values["study_log_evidence"] = (("omega", "study"), np.array(studies))
     return xr.Dataset(values, coords={"omega": omega, "study": _names(population)})
 

@@ -79,12 +79,26 @@ def recipe_design(recipes, groups, studies):
             why = "differs between groups only" if differ else "is the same in all studies"
             left_out.append(f"{name}: not identified, since it {why}")
     names = tuple(COLUMNS)
+    left_out += _together(table[:, kept], groups, [names[position] for position in kept])
     return RecipeDesign(
         names=tuple(names[position] for position in kept),
         x=table[:, kept],
         not_identified=tuple(left_out),
         assumed=_assumed(recipes, studies, [names[position] for position in kept]),
     )
+
+
+def _together(x, groups, names):
+    """Return in words which columns vary together within groups, so that only sums are known."""
+    labels = np.array(groups)
+    within = x.copy()
+    for group in set(groups):
+        within[labels == group] -= within[labels == group].mean(axis=0)
+    if not names or np.linalg.matrix_rank(within) == len(names):
+        return []
+    known = np.diag(np.linalg.pinv(within) @ within)  # 1 where a column's own effect is known
+    joint = [name for name, share in zip(names, known, strict=True) if share < 1 - 1e-9]
+    return [f"{', '.join(joint)}: not identified one by one, since they vary together in groups"]
 
 
 def recipe_row(recipe):

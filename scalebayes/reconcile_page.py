@@ -17,7 +17,7 @@ from scalebayes.optimum import optimal
 from scalebayes.page import Section, page
 from scalebayes.population_findings import checks_table, population_table
 from scalebayes.population_plots import plot_recipe_effects, plot_shrinkage
-from scalebayes.population_report import LEGEND as POPULATION_LEGEND
+from scalebayes.population_report import legend
 
 _SHOWN = "hoffmann2022-epoch"  # the study whose exponent stands beside the published ones
 _CURVE = 10.0 ** np.arange(17.0, 25.01, 0.25)
@@ -135,7 +135,7 @@ def _population_tables(population):
             heading="The population",
             anchor="population",
             table=population_table(population),
-            caption=POPULATION_LEGEND.replace("\n", " "),
+            caption=legend(population).replace("\n", " "),
         ),
         Section(
             heading="What the population's conclusions rest on",

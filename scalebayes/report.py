@@ -118,10 +118,11 @@ def study_summary(fit, *, compute=CHINCHILLA_COMPUTE):
 def mark_of(fit):
     """Return a function from a quantity's name to what keeps it from being a finding."""
     still_prior = json.loads(fit.attrs["still_prior"])
-    source = "literature" if fit.attrs.get("literature") else "prior"
+    pooled = ("alpha", "beta", "a") if fit.attrs.get("literature") else ()
 
     def mark(name):
         marks = [] if fit.attrs["converged"] else ["not converged"]
+        source = "literature" if name in pooled else "prior"
         return "; ".join(marks + [f"mostly {source}"] * (name in still_prior))
 
     return mark

@@ -197,7 +197,7 @@ def read_runs(
         corpus=corpus,
         **(matrices | {"vocab_size": _one_vocabulary(sweep.table, vocab_size)}),
         learned_positions=learned_positions,
-        group=name,
+        group="",
         window="all rows of the table that have N, D and loss",
         source=sweep.source,
         assumed=(*sweep.assumed, *assumed),

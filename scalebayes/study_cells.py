@@ -152,7 +152,7 @@ def pooled_studies(fits):
     return [
         PooledStudy(
             name=one.attrs["study"],
-            group=record["group"] or one.attrs["study"],
+            group=record["group"] or f"{one.attrs['study']} (its own)",
             recipe=dict(record["recipe"]),
             fit=one,
         )
@@ -360,37 +360,51 @@ def check_independent(fits):
     records = [json.loads(one.attrs["study_record"]) for one in fits]
     sets = [record["shared_runs"] for record in records if record["shared_runs"]]
     hashes = [one.attrs["data_hash"] for one in fits]
-    for label, values in (("study", names), ("set of shared runs", sets), ("table", hashes)):
+    for label, values in (("table", hashes), ("set of shared runs", sets)):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             shared = [
                 name
                 for name, record, digest in zip(names, records, hashes, strict=True)
-                if name in twice or record["shared_runs"] in twice or digest in twice
+                if record["shared_runs"] in twice or digest in twice
             ]
             msg = (
                 f"each {label} can be pooled once only, for the same runs would count twice: "
                 f"{', '.join(dict.fromkeys(shared))}. Keep one of them."
             )
             raise StudyError(msg)
+    alike = sorted({name for name in names if names.count(name) > 1})
+    if alike:
+        msg = f"two studies are called {', '.join(alike)}: give one of them another name."
+        raise StudyError(msg)
 
 
 def _check_hypotheses(fits):
     first, *others = [hypothesis_from_json(one.attrs["hypothesis"]) for one in fits]
-    if first.law == "isoflop":
-        msg = (
-            f"{first.name}: alpha and beta of the law isoflop are the steepness of isoFLOP curves, "
-            "not exponents of N and D. Pool fits of a surface, such as isoflop-surface."
-        )
-        raise HypothesisError(msg)
-    normal = [
-        name in first.priors and first.priors[name].dist == "Normal" for name in _LOG_EXPONENTS
-    ]
-    if not all(normal):
-        msg = f"{first.name}: a population needs Normal priors of log_alpha and log_beta."
-        raise HypothesisError(msg)
+    check_poolable(first)
     for one, fit in zip(others, fits[1:], strict=True):
         _check_alike(first, one, fits[0].attrs["study"], fit.attrs["study"])
+
+
+def check_poolable(hypothesis):
+    """Refuse a hypothesis whose exponents cannot be pooled.
+
+    Raises
+    ------
+    HypothesisError
+        Where log_alpha and log_beta have no Normal priors, or are not exponents of N and D.
+    """
+    if hypothesis.law == "isoflop":
+        msg = (
+            f"{hypothesis.name}: alpha and beta of the law isoflop are the steepness of isoFLOP "
+            "curves, not exponents of N and D. Pool fits of a surface, such as isoflop-surface."
+        )
+        raise HypothesisError(msg)
+    priors = hypothesis.priors
+    normal = [name in priors and priors[name].dist == "Normal" for name in _LOG_EXPONENTS]
+    if not all(normal):
+        msg = f"{hypothesis.name}: a population needs Normal priors of log_alpha and log_beta."
+        raise HypothesisError(msg)
 
 
 def _check_alike(first, other, first_study, study):
@@ -402,7 +416,8 @@ def _check_alike(first, other, first_study, study):
                 f"{getattr(first, key)!r} in the other. Fit all studies under one hypothesis."
             )
             raise HypothesisError(msg)
-    unequal = [key for key in first.priors if first.priors[key] != other.priors.get(key)]
+    names = dict.fromkeys([*first.priors, *other.priors])
+    unequal = [key for key in names if first.priors.get(key) != other.priors.get(key)]
     if first.omega != other.omega:
         unequal.append("omega")
     if unequal:

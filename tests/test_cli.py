@@ -559,3 +559,15 @@ def test_pool_of_a_file_that_is_no_fit_says_what_it_takes(run, tmp_path):
     end = run("pool", "other.nc", "other.nc")
     assert end.code == 2
     assert "pool takes fits" in end.err
+
+
+@pytest.mark.parametrize("command", ["optimal", "predict"])
+def test_a_population_is_not_taken_for_a_fit(run, replaced, tmp_path, command):
+    population = xr.DataTree.from_dict({"posterior": xr.Dataset()})
+    population.attrs = {"kind": "population", "converged": 1}
+    replaced("load_fit", population)
+    (tmp_path / "points.csv").write_text("N,D\n1e9,2e10\n")
+    rest = ["-C", "1e21"] if command == "optimal" else ["points.csv"]
+    done = run(command, "population.nc", *rest)
+    assert done.code == 2
+    assert "population.nc: a fit of a study is needed; this file holds a population" in done.err

@@ -8,10 +8,11 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.errors import InputError, OutsidePopulationWarning
+from scalebayes.errors import HypothesisError, InputError, OutsidePopulationWarning
 from scalebayes.literature import _warn, literature_fits, with_literature
 from scalebayes.literature_report import literature_rows, literature_text, with_its_own
 from scalebayes.population import pool_settings
+from scalebayes.report import mark_of
 from tests.fits import TRUTHS, fits_of_three, sweep
 
 SETTINGS = pool_settings(500, 500, 4, 1, 1)
@@ -151,3 +152,25 @@ def test_a_study_is_not_pooled_with_its_own_runs(monkeypatch):
         "marin2026-dclm": "not converged: R-hat 1.2",
     }
     assert len(fits) == len(sb.DEFAULT_STUDIES) - 3
+
+
+@pytest.mark.slow
+def test_only_exponents_can_be_mostly_the_literatures(joined):
+    marked = joined.copy()
+    marked.attrs = dict(joined.attrs) | {"still_prior": json.dumps({"E": 0.9, "beta": 0.8})}
+    mark = mark_of(marked)
+    assert (mark("beta"), mark("E")) == ("mostly literature", "mostly prior")
+
+
+@pytest.mark.slow
+def test_the_fit_alone_and_the_study_must_be_of_the_same_rows(alone, study):
+    other = sb.read_runs(study.runs[["N", "D", "loss"]].iloc[:-1], counting="total", name="few")
+    with pytest.raises(InputError, match="the fit alone is of other rows"):
+        with_literature(alone, other, fits_of_three(), SETTINGS)
+
+
+def test_a_hypothesis_that_cannot_be_pooled_is_refused_before_any_fit(monkeypatch):
+    monkeypatch.setattr(sys.modules["scalebayes.literature"], "fit_alone", None)
+    for name in ("symmetric", "isoflop"):
+        with pytest.raises(HypothesisError):
+            sb.fit("hoffmann2022-epoch", name, literature=True)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -52,13 +54,13 @@ def test_a_recipe_moves_it_by_its_effect():
     near = new["omega"] == 0.25
     alpha = float(new["alpha"].where(near).mean())
     assert alpha == pytest.approx(0.2 * np.exp(-0.2), rel=1e-6)
-    assert new.attrs["recipe_columns"] == ["long warm-up"]
-    assert new.attrs["not_identified"] == []
+    assert json.loads(new.attrs["recipe_columns"]) == ["long warm-up"]
+    assert json.loads(new.attrs["not_identified"]) == []
 
 
 def test_a_recipe_that_the_population_does_not_know_is_said():
     new = sb.new_study(made_population(), {"schedule": "not matched"})
-    assert new.attrs["not_identified"] == ["schedule not matched"]
+    assert json.loads(new.attrs["not_identified"]) == ["schedule not matched"]
 
 
 def test_the_spread_of_a_new_study_is_that_of_the_population():

@@ -1,7 +1,11 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import scalebayes as sb
+from scalebayes.gate import Settings
 from scalebayes.pooled_studies import stratified, study_draws, study_optima
 from tests.fits import fits_of_three, population_of_three
 
@@ -41,3 +45,24 @@ def test_the_optimum_in_the_population_is_that_of_its_draws_and_alone_that_of_th
     medians = optima.median(("chain", "draw"))
     apart = [float(medians[name].std()) for name in ("exponent", "own_exponent")]
     assert apart[0] < apart[1]  # the population draws its studies together
+
+
+def test_a_quantity_that_only_some_cells_hold_is_left_out(monkeypatch):
+    """Cells taken out of a grid have no run effects; cells drawn anew do."""
+    module = sys.modules["scalebayes.pooled_studies"]
+
+    def picked(population, i, position, n):
+        found = {"alpha": np.full(n, 0.3), "lp": np.zeros(n), "position": np.full(n, position)}
+        return found | ({"run_effect": np.zeros((n, 3))} if position == 0 else {})
+
+    monkeypatch.setattr(module, "_picked", picked)
+    cell = SimpleNamespace(cells=[SimpleNamespace(stats={"lp": None})])
+    population = SimpleNamespace(
+        weight=np.array([0.5, 0.5]),
+        settings=Settings(draws=50, chains=2),
+        cells=[cell, cell],
+    )
+    quantities, stats, position = study_draws(population, 0)
+    assert set(quantities) == {"alpha"}
+    assert stats["lp"].shape == (2, 50)
+    assert set(np.unique(position)) == {0, 1}

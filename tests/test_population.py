@@ -9,11 +9,11 @@ import scalebayes as sb
 from scalebayes.errors import InputError
 from scalebayes.mixtures import Mixture, padded
 from scalebayes.optimum import exponent_at_size, frontier
-from scalebayes.population import checked_prior
+from scalebayes.population import checked_prior, pool_settings
 from scalebayes.population_model import population_model
 from scalebayes.population_report import population_rows, population_text
 from scalebayes.population_trees import REFERENCE_FAMILY, study_place
-from tests.fits import TRUTHS, fits_of_three
+from tests.fits import TRUTHS, fits_of_three, sweep
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +173,17 @@ def test_a_study_in_the_middle_of_a_population_is_no_surprise_and_one_far_off_is
     spread = np.tile(0.04 * np.eye(2), (1000, 1, 1))
     assert study_place(own, mean, spread) > 0.9
     assert study_place(own, mean + 2.0, spread) < 1e-6
+
+
+def test_no_core_is_refused_before_anything_waits_for_it():
+    with pytest.raises(InputError, match="cores must be a whole number of at least 1"):
+        pool_settings(500, 500, 4, 0, 1)
+
+
+@pytest.mark.slow
+def test_alone_is_alone_for_a_study_that_was_fitted_again():
+    """A study far from the others is fitted again near them; its own exponent stays its own."""
+    far = sb.fit(sweep("far", 0.8, 0.15, seed=5), "hoffmann-total", draws=500, cores=1, cache=False)
+    pooled = sb.pool([*fits_of_three(), far], draws=500, cores=1, cache=False)
+    shown = pooled["studies"]["own_a"].sel(study="far").mean()
+    assert float(shown) == pytest.approx(float(far["posterior"]["a"].mean()), abs=0.005)

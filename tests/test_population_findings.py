@@ -19,7 +19,6 @@ def made_population(*, converged=1, flips="", supported="undecided"):
     chains, shape = ("chain", "draw"), (2, 200)
     posterior = xr.Dataset(
         {
-            "new_study_a_total": (chains, 0.5 + 0.1 * rng.standard_normal(shape)),
             "sd_between": ((*chains, "exponent"), np.full((*shape, 2), 0.2)),
             "sd_within": ((*chains, "exponent"), np.full((*shape, 2), 0.05)),
             "recipe_effect": ((*chains, "exponent", "recipe"), np.zeros((*shape, 2, 2))),
@@ -63,7 +62,14 @@ def made_population(*, converged=1, flips="", supported="undecided"):
         },
         coords={"group": ["first", "second"], "omega": [0.25, 1.0]},
     )
-    groups = {"posterior": posterior, "studies": studies, "checks": checks, "evidence": evidence}
+    new = xr.Dataset({"a": (chains, 0.5 + 0.1 * rng.standard_normal(shape))})
+    groups = {
+        "new_study": new,
+        "posterior": posterior,
+        "studies": studies,
+        "checks": checks,
+        "evidence": evidence,
+    }
     tree = xr.DataTree.from_dict(groups | {"omega_by_group/posterior": by_group})
     tree["omega_by_group"].attrs = {
         "converged": 1,

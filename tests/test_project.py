@@ -33,7 +33,7 @@ ORDER = (
     *("verdicts", "leave_out", "prior_width"),
     *("population_model", "population_draws", "pooled_draws", "pooled_studies"),
     *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
-    *("population", "new_study"),
+    *("new_study", "population"),
     *("joined_study", "literature"),
     *("discrepancy", "predict"),
     *(

@@ -30,3 +30,11 @@ def test_an_unknown_recipe_counts_as_none_and_is_said():
     design = recipe_design([KAPLAN, SHORT, {}], ["rw", "rw", "other"], ["a", "b", "c"])
     assert design.x[2].tolist() == [0]
     assert design.assumed == ("long warm-up: unknown, taken as no, in c",)
+
+
+def test_columns_that_vary_together_are_not_identified_one_by_one():
+    design = recipe_design([KAPLAN, COSINE], ["rw", "rw"], ["a", "b"])
+    assert design.names == ("long warm-up", "schedule not matched")
+    assert any("not identified one by one" in text for text in design.not_identified)
+    apart = recipe_design([KAPLAN, COSINE, SHORT], ["rw"] * 3, ["a", "b", "c"])
+    assert not any("one by one" in text for text in apart.not_identified)

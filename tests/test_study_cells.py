@@ -9,7 +9,7 @@ import xarray as xr
 import scalebayes as sb
 from scalebayes.errors import HypothesisError, InputError, StudyError
 from scalebayes.hypotheses import load_hypothesis
-from scalebayes.study_cells import pooled_studies, study_cell
+from scalebayes.study_cells import check_poolable, pooled_studies, study_cell
 from tests.fits import hoffmann_fit, small_latent_fit, user_study
 
 
@@ -40,7 +40,7 @@ def test_what_is_no_fit_is_refused():
 
 
 def test_the_same_runs_do_not_count_twice():
-    with pytest.raises(StudyError, match="each study can be pooled once only"):
+    with pytest.raises(StudyError, match="each table can be pooled once only"):
         pooled_studies([hoffmann_fit(), hoffmann_fit()])
 
 
@@ -117,3 +117,37 @@ def test_a_refit_under_another_prior_is_the_same_likelihood():
 
 def test_pool_is_of_the_package():
     assert sb.pool.__module__ == "scalebayes.population"
+
+
+def test_a_prior_that_only_one_of_two_fits_has_is_unequal_in_either_order():
+    priors = load_hypothesis("hoffmann-total").priors
+    without = {name: prior for name, prior in priors.items() if name != "tau"}
+    pair = [hoffmann_fit(), with_hypothesis(hoffmann_fit(), priors=without)]
+    for fits in (pair, pair[::-1]):
+        with pytest.raises(HypothesisError, match="priors of tau are not equal"):
+            pooled_studies(fits)
+
+
+def test_a_fit_with_literature_is_not_pooled_again():
+    joined = renamed(hoffmann_fit(), "joined")
+    joined.attrs["literature"] = "[]"
+    with pytest.raises(InputError, match="fitted with the literature, which would count twice"):
+        pooled_studies([hoffmann_fit(), joined])
+
+
+def test_two_studies_of_one_name_are_told_apart_from_two_readings_of_one_table():
+    other = renamed(hoffmann_fit(), "other")
+    other.attrs["study"] = hoffmann_fit().attrs["study"]
+    with pytest.raises(StudyError, match="two studies are called hoffmann2022-epoch"):
+        pooled_studies([hoffmann_fit(), other])
+
+
+def test_a_study_without_a_group_is_a_group_of_its_own():
+    own = renamed(hoffmann_fit(), "marin", group="")
+    groups = [one.group for one in pooled_studies([hoffmann_fit(), own])]
+    assert groups[1] == "marin (its own)"
+
+
+def test_isoflop_curves_are_no_exponents_to_pool():
+    with pytest.raises(HypothesisError, match="steepness"):
+        check_poolable(load_hypothesis("isoflop"))
