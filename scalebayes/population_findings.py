@@ -32,8 +32,8 @@ def population_sentences(population):
     return [
         *failed,
         f"Pooled, {n} studies have a mean exponent a of {_interval(first, 'a')} in {counted} "
-        f"counting, with a spread of log exponents of {_spreads(population)}; a new study's a is expected at "
-        f"{interval_text(population['new_study']['a'], digits=2)}.",
+        f"counting, with a spread of log exponents of {_spreads(population)}; a new study's a is "
+        f"expected at {interval_text(population['new_study']['a'], digits=2)}.",
         _ratio_sentence(population),
         *_omega_sentence(population),
         *_by_group_sentence(population),

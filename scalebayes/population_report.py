@@ -20,7 +20,7 @@ _SPREAD_LEGEND = (
 _LATENT_LEGEND = (
     "Medians with 90% equal-tailed intervals. alpha, beta and the spreads are those of the law in\n"
     "N = body + omega V d at the omega shown; they are not averaged over omega. a, the exponent\n"
-    "of N* in C, is: in total counting, where N* has 1e9 parameters, models of Pearce & Song's shape."
+    "of N* in C, is: in total counting, at 1e9 parameters, for models of Pearce & Song's shape."
 )
 _FIXED_LEGEND = (
     "Medians with 90% equal-tailed intervals. a = beta/(alpha + beta), the exponent of N* in C, N\n"
