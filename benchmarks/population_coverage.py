@@ -28,7 +28,7 @@ from scalebayes.laws import ANCHOR_D, ANCHOR_N
 from scalebayes.optimum import allocation_exponent
 from scalebayes.pooled_draws import covariance, hyperparameters, new_study, pooled_indices
 from scalebayes.population import pool_settings, population_of
-from scalebayes.population_model import EXPONENTS, PRIOR
+from scalebayes.population_density import EXPONENTS, PRIOR
 from scalebayes.study_cells import pooled_studies
 from scalebayes.trees import tree_of_posterior
 

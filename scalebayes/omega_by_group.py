@@ -18,7 +18,7 @@ from scalebayes.evidence import bridge_evidence, normalised_weights
 from scalebayes.omega_by_group_model import group_tables, omega_by_group_model
 from scalebayes.optimum import exponent_at_size
 from scalebayes.pooled_draws import covariance, hyperparameters, new_study
-from scalebayes.population_model import PRIOR
+from scalebayes.population_density import PRIOR
 from scalebayes.population_trees import REFERENCE_FAMILY, REFERENCE_SIZE
 from scalebayes.trees import versions
 

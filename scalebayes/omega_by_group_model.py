@@ -13,7 +13,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from scalebayes.population_model import EXPONENTS, PRIOR
+from scalebayes.population_density import EXPONENTS, PRIOR
 
 _NOTHING = -1e6  # log weight of what is not there
 _CORRELATION = 2.0  # (1 + correlation) / 2 ~ Beta(2, 2), as in `population_model`
@@ -100,7 +100,7 @@ def omega_by_group_model(tables, concentration, *, prior=None, coords=None):
     concentration : ndarray
         [omega], of the Dirichlet prior of the omegas' frequencies among groups.
     prior : mapping, optional
-        Values that replace those of `population_model.PRIOR`.
+        Values that replace those of `population_density.PRIOR`.
     coords : dict, optional
         Labels of group, omega and recipe.
 

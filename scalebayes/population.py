@@ -26,8 +26,8 @@ from scalebayes.pooled_draws import (
     study_predictive,
 )
 from scalebayes.population_checks import population_checks
+from scalebayes.population_density import PRIOR
 from scalebayes.population_draws import Population, drawn_population
-from scalebayes.population_model import PRIOR
 from scalebayes.population_trees import tree_of_population
 from scalebayes.progress import status_line
 from scalebayes.recipes import recipe_design
@@ -83,7 +83,7 @@ def pool(
     draws, tune, chains, cores, random_seed
         As in `fit`, of the population's own draws.
     prior : mapping, optional
-        Values that replace those of `population_model.PRIOR`.
+        Values that replace those of `population_density.PRIOR`.
     cache : bool
         Whether the result, and posteriors that a fit does not hold (at other omegas), are cached
         on disk.

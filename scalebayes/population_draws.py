@@ -8,7 +8,7 @@ from scalebayes.diagnostics import Diagnostics
 from scalebayes.evidence import Evidence, bridge_evidence, normalised_weights
 from scalebayes.gate import Settings
 from scalebayes.mixtures import Mixture, padded
-from scalebayes.population_model import PRIOR, PopulationDensity, population_density
+from scalebayes.population_density import PRIOR, PopulationDensity, population_density
 from scalebayes.recipes import RecipeDesign
 from scalebayes.sampling import Draws, sample
 from scalebayes.study_cells import Cell, PooledStudy
@@ -81,7 +81,7 @@ class Population:
         Prior weight of each omega.
     settings : Settings
     hyperprior : dict
-        Values of `population_model.PRIOR`, with those that were changed.
+        Values of `population_density.PRIOR`, with those that were changed.
     """
 
     studies: tuple[PooledStudy, ...]
@@ -115,9 +115,9 @@ def drawn_population(omega, cells, *, x, in_group, prior, settings, attempt):
     cells : sequence of Cell
         One per study.
     x, in_group : ndarray
-        [study, recipe] and [study, group], as in `population_model.population_density`.
+        [study, recipe] and [study, group], as in `population_density.population_density`.
     prior : dict
-        As `population_model.PRIOR`.
+        As `population_density.PRIOR`.
     settings : Settings
     attempt : int
         0 as asked, 1 and 2 with more draws and a higher target; others are quick looks.

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from scalebayes.population_model import PRIOR
+from scalebayes.population_density import PRIOR
 from scalebayes.report import CI_KIND, CI_PROB, interval_text, number, share, summary_row
 from scalebayes.text_table import text_table
 from scalebayes.trees import MOSTLY_PRIOR

@@ -15,7 +15,7 @@ from scalebayes.pooled_draws import (
     pooled_indices,
 )
 from scalebayes.pooled_studies import study_optima
-from scalebayes.population_model import EXPONENTS
+from scalebayes.population_density import EXPONENTS
 from scalebayes.trees import versions
 
 REFERENCE_SIZE = 1e9

@@ -14,8 +14,8 @@ from scalebayes.mixtures import Mixture, padded
 from scalebayes.omega_by_group import nearest_mass, omega_per_group
 from scalebayes.omega_by_group_model import group_tables, log_integral, omega_by_group_model
 from scalebayes.pooled_draws import covariance, hyperparameters
+from scalebayes.population_density import population_density
 from scalebayes.population_draws import Population, PopulationCell
-from scalebayes.population_model import population_density
 from scalebayes.recipes import RecipeDesign
 from scalebayes.sampling import sample
 

@@ -4,7 +4,8 @@ from scipy import stats
 
 from scalebayes.mixtures import Mixture, padded
 from scalebayes.pooled_draws import hyperparameters, study_moments
-from scalebayes.population_model import population_density, population_model
+from scalebayes.population_density import population_density
+from scalebayes.population_model import population_model
 
 RNG = np.random.default_rng(4)
 N_STUDIES = 7
