@@ -135,7 +135,7 @@ def population_density(mixtures, x, in_group, prior=None):
 def compiled_population(form):
     """Return a C callback (n, point*, gradient*, value*, data*) -> code, in nutpie's convention."""
     n_latents, n_columns = len(form.latents), form.n_columns
-    n_recipes, n_groups = form.n_recipes, form.n_groups
+    recipes, groups = form.n_recipes, form.n_groups
 
     def callback(n, point_, gradient_, value_, data_):
         if n != n_latents:
@@ -144,7 +144,9 @@ def compiled_population(form):
         data = numba.carray(data_, (_HEAD + n_columns * rows,))
         point, gradient = numba.carray(point_, (n_latents,)), numba.carray(gradient_, (n_latents,))
         value = numba.carray(value_, (1,))
-        value[0] = _log_density(point, data, n_recipes, n_groups, gradient)
+        # as integers, not as constants for each of which everything would be compiled again
+        sizes = (np.int64(recipes), np.int64(groups))
+        value[0] = _log_density(point, data, sizes[0], sizes[1], gradient)
         return 0 if math.isfinite(value[0]) else _NON_FINITE
 
     return numba.cfunc(_SIGNATURE, cache=True)(callback)
@@ -228,8 +230,8 @@ def _studies(z, data, n_recipes, n_groups, between, within, gradient):
         for k, one in enumerate((d11, d12, d22)):
             by_within[k] += one
             by_between[k] += alone * one
-    _add_by_spread(by_between, between, 2, 6, gradient)
-    _add_by_spread(by_within, within, 4, 7, gradient)
+    gradient[2], gradient[3], gradient[6] = _by_scale(by_between, between)
+    gradient[4], gradient[5], gradient[7] = _by_scale(by_within, within)
     return total
 
 
@@ -244,13 +246,15 @@ def _spread(within, between, alone):
 
 
 @_compiled
-def _add_by_spread(by_spread, scale, sd, correlation, gradient):
-    """Add derivatives by sd and correlation, from those by var alpha, covariance, var beta."""
+def _by_scale(by_spread, scale):
+    """Return derivatives by two sds and a correlation, from those by the spread's entries."""
     d11, d12, d22 = by_spread
     first, second, c = scale
-    gradient[sd] += 2 * first * d11 + c * second * d12
-    gradient[sd + 1] += 2 * second * d22 + c * first * d12
-    gradient[correlation] += first * second * d12
+    return (
+        2 * first * d11 + c * second * d12,
+        2 * second * d22 + c * first * d12,
+        first * second * d12,
+    )
 
 
 @_compiled

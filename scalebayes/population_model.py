@@ -14,7 +14,8 @@ import pytensor.tensor as pt
 from scalebayes.mixtures import MAX_COMPONENTS
 from scalebayes.population_density import EXPONENTS, KNOWN, MIXTURE_COLUMNS, PRIOR
 
-_CORRELATION = 2.0  # (1 + correlation) / 2 ~ Beta(2, 2)
+# (1 + correlation) / 2 ~ Beta(2, 2); a plain 2.0 would have PyTensor normalise in single precision
+_CORRELATION = np.float64(2)
 
 
 def population_model(mixtures, x, in_group, *, prior=None, coords=None):
