@@ -9,7 +9,7 @@ from scipy.special import expit, logsumexp
 
 from scalebayes.mixtures import log_normal
 
-_AVERAGED_DRAWS = 500  # of the population
+_AVERAGED_DRAWS = 300  # of the population
 
 
 def hyperparameters(form, unconstrained):

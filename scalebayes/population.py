@@ -52,7 +52,7 @@ SHOWN_WEIGHT = 1e-4
 """Weight of an omega below which its population is not kept."""
 
 _FIRST_LOOK = {"draws": 500, "tune": 500}
-_REFITS, _WIDER = 2, 2.0  # rounds; sd of a refit's prior over the population's
+_REFITS, _WIDER = 4, 2.0  # rounds; sd of a refit's prior over the population's
 
 
 def pool(
@@ -358,7 +358,8 @@ class _Builder:
             for problem in cell.problems or ()
         ]
         problems += [
-            f"{self.studies[i].name}: Pareto k {k[i]:.2f} after {_REFITS} refits" for i in again
+            f"{self.studies[i].name}: Pareto k {k[i]:.2f} after {_REFITS} rounds of refits"
+            for i in again
         ]
         return replace(
             found,
