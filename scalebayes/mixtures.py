@@ -6,11 +6,12 @@ an average over the draws themselves would be all noise.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 MAX_COMPONENTS = 4
 """Most components of a mixture."""
@@ -200,11 +201,20 @@ def _narrowed(covariance):
 
 
 def _em(n_components, draws, seed):
+    # the only start of one component is its solution
+    start = "k-means++" if n_components > 1 else "random"
     model = GaussianMixture(
-        n_components, reg_covar=_REGULAR, init_params="k-means++", random_state=seed % 2**32
+        n_components, reg_covar=_REGULAR, init_params=start, random_state=seed % 2**32
     )
-    with threadpool_limits(1):  # threads that wait for one another cost more than they save
+    # threads that wait for one another cost more than they save
+    with _thread_pools().limit(limits=1):
         return model.fit(draws)
+
+
+@cache
+def _thread_pools():
+    """Return the thread pools of the loaded libraries; to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _thinned(draws):
