@@ -43,7 +43,13 @@ _DOUBLES = numba.types.CPointer(numba.types.double)
 _SIGNATURE = numba.types.int64(numba.types.uint64, *[_DOUBLES] * 4)
 _NON_FINITE = 4  # a code that nutpie takes as a divergence
 
-_compiled = numba.njit(cache=True, error_model="numpy")
+
+def _compiled(function):
+    """Return a function compiled, and kept on disk where there is a place for it."""
+    try:
+        return numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        return numba.njit(error_model="numpy")(function)
 
 
 @dataclass(frozen=True)
