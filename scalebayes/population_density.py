@@ -155,7 +155,10 @@ def compiled_population(form):
         value[0] = _log_density(point, data, sizes[0], sizes[1], gradient)
         return 0 if math.isfinite(value[0]) else _NON_FINITE
 
-    return numba.cfunc(_SIGNATURE, cache=True)(callback)
+    try:
+        return numba.cfunc(_SIGNATURE, cache=True)(callback)
+    except RuntimeError:  # no place on disk
+        return numba.cfunc(_SIGNATURE)(callback)
 
 
 @cache
