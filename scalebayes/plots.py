@@ -13,10 +13,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from scalebayes.errors import InputError
-from scalebayes.fitted_law import law_values
-from scalebayes.laws import expected_loss
 from scalebayes.omega_plots import plot_exponent_by_omega, plot_omega_weight
 from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range
+from scalebayes.predictive_checks import law_losses, thinned
 from scalebayes.small_multiples import (
     BLUE,
     GREEN,
@@ -137,15 +136,7 @@ def predicted_loss(fit, *, draws=200):
     DataArray
         Nats per token over (run,).
     """
-    data = fit["constant_data"].to_dataset()
-    posterior = fit["posterior"].to_dataset()
-    step = math.ceil(posterior.sizes["chain"] * posterior.sizes["draw"] / draws)
-    posterior = posterior.isel(draw=slice(None, None, step))
-    N = data["N"] if "N" in data else data["body"] + posterior["omega"] * data["head"]
-    D = data["D"]
-    if "kappa" in posterior:  # what warm-up wastes does not count
-        D = D * (1 - posterior["kappa"] * data["warmup_share"])
-    return expected_loss(N, D, law_values(posterior, fit.attrs)).median(("chain", "draw"))
+    return law_losses(fit, thinned(fit, draws)).median(("chain", "draw"))
 
 
 def residual_rms(observed, predicted):

@@ -17,6 +17,7 @@ from matplotlib import rc_context
 from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
 from scalebayes.fit import fit
+from scalebayes.hypothesis_table import hypothesis_rows
 from scalebayes.population import pool
 from scalebayes.population_report import population_rows
 from scalebayes.reconcile_page import figure_sections, reconciliation_page
@@ -47,6 +48,8 @@ class Reconciliation:
         Whether every study's posterior passed the gate.
     folder : Path
         Where page, tables, posteriors and manifest were written.
+    hypotheses : DataFrame
+        Log evidence of other hypotheses on each study (`hypothesis_table.hypothesis_rows`).
     population : DataTree or None
         The studies pooled, as `population.pool` returns it; None for a single study.
     """
@@ -57,6 +60,7 @@ class Reconciliation:
     headline: str
     converged: bool
     folder: Path
+    hypotheses: pd.DataFrame
     population: xr.DataTree | None = None
 
 
@@ -100,15 +104,16 @@ def reconcile(
     out = _checked_folder(Path(out))
     settings = dict(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
     fits = {}
-    with _progress(progressbar, len(chosen)) as advance, warnings.catch_warnings():
+    with _progress(progressbar, 2 * len(chosen) + 2) as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)  # said in every output instead
         for study in chosen:
             advance(study.name)
             fits[study.name] = fit(study, HYPOTHESIS, cache=cache, progressbar=False, **settings)
         advance("population")
         pooled = _pooled(fits, cores=cores, random_seed=random_seed, cache=cache)
+        table = hypothesis_rows(chosen, fits, advance=advance, cache=cache, **settings)
         advance("figures and tables")
-        result = _result(fits, pooled, out)
+        result = _result(fits, pooled, table, out)
         _write(result, settings)
     return result
 
@@ -122,7 +127,7 @@ def _pooled(fits, *, cores, random_seed, cache):
     return pool(good, omega_by_group=True, progressbar=False, **settings)
 
 
-def _result(fits, population, out):
+def _result(fits, population, hypotheses, out):
     table = study_table(fits)
     every = [*fits.values(), *([] if population is None else [population])]
     converged = all(one.attrs["converged"] for one in every)
@@ -135,6 +140,7 @@ def _result(fits, population, out):
         headline=headline(fits, table, population),
         converged=converged,
         folder=out,
+        hypotheses=hypotheses,
         population=population,
     )
 
@@ -152,8 +158,11 @@ def _write(result, settings):
             save_fit(result.population, posteriors / "population.nc")
         result.summary.to_csv(part / "summary.csv", index=False)
         _weights(result.fits).to_csv(part / "omega_weights.csv", index=False)
+        result.hypotheses.to_csv(part / "hypotheses.csv", index=False)
         figures = figure_sections(result.fits, result.population)
-        text = reconciliation_page(result.fits, result.table, figures, result.population)
+        text = reconciliation_page(
+            result.fits, result.table, figures, result.population, hypotheses=result.hypotheses
+        )
         (part / "index.html").write_text(text, encoding="utf-8")
         _save_figures(figures, part / "figures")
         manifest = json.dumps(_manifest(result, settings, part), indent=2)
@@ -246,7 +255,7 @@ def _checked_folder(out):
 
 
 @contextlib.contextmanager
-def _progress(shown, n_studies):
+def _progress(shown, n_steps):
     """Show a progress bar on stderr; silent when that is not a terminal."""
     if not (sys.stderr.isatty() if shown is None else shown):
         yield lambda text: None
@@ -261,6 +270,6 @@ def _progress(shown, n_studies):
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=n_studies + 2)
-        steps = iter(range(n_studies + 2))  # what is done when the next one begins
+        task = bar.add_task("", total=n_steps)
+        steps = iter(range(n_steps))  # what is done when the next one begins
         yield lambda text: bar.update(task, completed=next(steps), description=text)

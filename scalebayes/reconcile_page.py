@@ -13,11 +13,15 @@ from scalebayes.findings import (
     ratio_legend,
     sentences,
 )
+from scalebayes.hypothesis_table import CAPTION as HYPOTHESES_CAPTION
+from scalebayes.hypothesis_table import shown_table
 from scalebayes.optimum import optimal
 from scalebayes.page import Section, page
 from scalebayes.population_findings import checks_table, population_table
 from scalebayes.population_plots import plot_recipe_effects, plot_shrinkage
 from scalebayes.population_report import legend
+from scalebayes.predictive_checks import CAPTION as CHECKS_CAPTION
+from scalebayes.predictive_checks import checks_text, predictive_checks
 
 _SHOWN = "hoffmann2022-epoch"  # the study whose exponent stands beside the published ones
 _CURVE = 10.0 ** np.arange(17.0, 25.01, 0.25)
@@ -149,6 +153,18 @@ def _population_tables(population):
     ]
 
 
+def _hypothesis_tables(hypotheses):
+    if hypotheses is None:
+        return []
+    section = Section(
+        heading="Which hypotheses the studies prefer",
+        anchor="hypotheses",
+        table=shown_table(hypotheses),
+        caption=HYPOTHESES_CAPTION,
+    )
+    return [section]
+
+
 def _exponent_sections(fits):
     """Return the sections on the local exponent: one study's, then every study's."""
     shown = _SHOWN if _SHOWN in fits else next(iter(fits))
@@ -169,7 +185,7 @@ def _exponent_sections(fits):
     ]
 
 
-def reconciliation_page(fits, table, figures, population=None):
+def reconciliation_page(fits, table, figures, population=None, *, hypotheses=None):
     """Return the HTML page of a reconciliation.
 
     Parameters
@@ -181,6 +197,8 @@ def reconciliation_page(fits, table, figures, population=None):
         From `figure_sections`.
     population : DataTree, optional
         From `population.pool`.
+    hypotheses : DataFrame, optional
+        From `hypothesis_table.hypothesis_rows`.
 
     Returns
     -------
@@ -195,6 +213,13 @@ def reconciliation_page(fits, table, figures, population=None):
     weights = [column for column in table if column.startswith("omega")]
     tables = [
         *_population_tables(population),
+        *_hypothesis_tables(hypotheses),
+        Section(
+            heading="Where the law fails its own runs",
+            anchor="predictive-checks",
+            table=checks_text(predictive_checks(fits)),
+            caption=CHECKS_CAPTION,
+        ),
         Section(
             heading="Studies",
             anchor="studies",

@@ -1,3 +1,4 @@
+import html
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.errors import ResultError, StudyError
+from scalebayes.hypothesis_table import ALL_STUDIES
 from scalebayes.storage import file_digest
 
 STUDIES = ["porian2024-owt2-3-warmup", "marin2026-dclm"]
@@ -22,6 +24,7 @@ def test_the_folder_holds_page_tables_figures_posteriors_and_manifest(result):
     found = {path.relative_to(result.folder).as_posix() for path in result.folder.rglob("*")}
     posteriors = {f"posteriors/{name}.nc" for name in STUDIES}
     files = {"index.html", "summary.csv", "omega_weights.csv", "manifest.json", "figures/ratio.svg"}
+    files |= {"hypotheses.csv"}
     assert files | posteriors <= found
 
 
@@ -50,6 +53,23 @@ def test_the_weights_in_the_table_add_up(result):
     weights = pd.read_csv(result.folder / "omega_weights.csv").groupby("study")
     np.testing.assert_allclose(weights["weight"].sum(), 1.0)
     np.testing.assert_allclose(weights["weight_default"].sum(), 1.0)
+
+
+def test_the_saved_evidence_of_hypotheses_adds_up_over_the_studies_and_is_on_the_page(result):
+    table = pd.read_csv(result.folder / "hypotheses.csv").set_index(["hypothesis", "study"])
+    for name, part in table.groupby("hypothesis"):
+        alone, whole = part.loc[name].drop(ALL_STUDIES), part.loc[(name, ALL_STUDIES)]
+        good = alone[alone["status"] == "converged"]
+        assert whole["studies"] == len(good)
+        assert whole["relative"] == pytest.approx(good["relative"].sum(), abs=1e-9)
+    total = table.loc[("total", STUDIES[0])]
+    weights = pd.read_csv(result.folder / "omega_weights.csv").set_index(["study", "omega"])
+    assert total["log_evidence"] in weights.loc[STUDIES[0], "log_evidence_default"].to_numpy()
+    assert table.loc[("symmetric", ALL_STUDIES), "verdict"] in _unescaped(result)
+
+
+def _unescaped(result):
+    return html.unescape((result.folder / "index.html").read_text())
 
 
 def test_the_headline_names_rows_intervals_and_the_published_frontier(result):
