@@ -19,6 +19,7 @@ from scalebayes import gate, storage
 from scalebayes.build import build
 from scalebayes.errors import InputError, NotConvergedWarning
 from scalebayes.fit import _reference
+from scalebayes.fit import fit as fit_alone
 from scalebayes.hypotheses import hypothesis_from_json, load_hypothesis, without_run_effect
 from scalebayes.laws import chinchilla
 from scalebayes.storage import content_digest
@@ -235,13 +236,13 @@ def test_a_cached_fit_is_the_same_fit_and_is_not_sampled_again(cache_folder, mon
 
 def test_seed_hypothesis_data_and_settings_do_not_share_a_cached_fit(cache_folder, monkeypatch):
     keys = set()
-    remember = sb.fit.__globals__["content_key"]
+    remember = fit_alone.__globals__["content_key"]
 
     def key_only(**parts):
         keys.add(remember(**parts))
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sb.fit.__globals__, "content_key", key_only)
+    monkeypatch.setitem(fit_alone.__globals__, "content_key", key_only)
     study = user_study()
     table = study.table.copy()
     table.loc[0, "loss"] += 1e-12
