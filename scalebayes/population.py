@@ -48,9 +48,6 @@ MAX_BRIDGE_SE = 0.1
 """Largest standard error (nats) of a population's own part of the log evidence: a weight on omega
 is then known to a tenth of itself."""
 
-SHOWN_WEIGHT = 1e-4
-"""Weight of an omega below which its population is not kept."""
-
 _FIRST_LOOK = {"draws": 500, "tune": 500}
 _REFITS, _WIDER = 4, 2.0  # rounds; sd of a refit's prior over the population's
 
