@@ -3,13 +3,17 @@
 Arrays only: hyperparameters in, draws and weights out.
 """
 
+import math
+
 import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import expit, logsumexp
 
-from scalebayes.mixtures import log_normal
+from scalebayes.kernels import compiled
 
-_AVERAGED_DRAWS = 300  # of the population
+_AVERAGED_DRAWS = 4000  # of the population
+_NEGLIGIBLE = 35.0  # nats: of such a term, and of all of them together, a sum loses nothing
+_LOG_2_PI = math.log(2 * math.pi)
 
 
 def hyperparameters(form, unconstrained):
@@ -105,9 +109,37 @@ def pooled_log_weights(cell, design, i, *, seed):
     found = _some_draws(cell, _AVERAGED_DRAWS, np.random.default_rng(seed))
     mean, spread = study_moments(found, design.recipes.x[i], design.in_group[i])
     log_marginal = cell.likelihoods[i].log_integral(mean, spread)
-    log_density = log_normal(theta[None] - mean[:, None], spread[:, None])
-    averaged = logsumexp(log_density - log_marginal[:, None], axis=0)
+    averaged = _log_mean_normal(theta, mean, _precisions(spread, log_marginal))
     return averaged - study.log_prior(theta)
+
+
+def _precisions(spread, log_marginal):
+    """Return what a Gaussian needs, [draw, 4]: log factor, precision of alpha, cross, of beta."""
+    v11, v12, v22 = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
+    determinant = v11 * v22 - v12**2
+    factor = -_LOG_2_PI - 0.5 * np.log(determinant) - log_marginal
+    return np.column_stack([factor, v22 / determinant, -v12 / determinant, v11 / determinant])
+
+
+@compiled
+def _log_mean_normal(theta, mean, precision):
+    """Return the log of the mean over draws of exp(log factor) times a Gaussian, [point]."""
+    n_points, n_draws = theta.shape[0], mean.shape[0]
+    found = np.empty(n_points)
+    terms = np.empty(n_draws)
+    for i in range(n_points):
+        highest = -np.inf
+        for d in range(n_draws):
+            x, y = theta[i, 0] - mean[d, 0], theta[i, 1] - mean[d, 1]
+            squared = precision[d, 1] * x * x + precision[d, 3] * y * y
+            terms[d] = precision[d, 0] - 0.5 * squared - precision[d, 2] * x * y
+            highest = max(highest, terms[d])
+        total = 0.0
+        for d in range(n_draws):
+            if terms[d] > highest - _NEGLIGIBLE:
+                total += math.exp(terms[d] - highest)
+        found[i] = highest + math.log(total / n_draws)
+    return found
 
 
 def pareto_k(log_weights):
@@ -174,7 +206,9 @@ def log_predictive(likelihood, found, x, in_group):
 
 def _some_draws(cell, n, rng):
     z = cell.draws.unconstrained.reshape(-1, len(cell.density.form.latents))
-    return hyperparameters(cell.density.form, z[rng.choice(len(z), size=n, replace=False)])
+    if n < len(z):
+        z = z[rng.choice(len(z), size=n, replace=False)]
+    return hyperparameters(cell.density.form, z)
 
 
 def log_mean_exp(values, axis=None):
