@@ -21,7 +21,7 @@ from scalebayes.counting import (
 )
 from scalebayes.errors import CountingError, InputError
 from scalebayes.flops import charged_parameters
-from scalebayes.laws import coefficients, nested
+from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN, coefficients, nested
 from scalebayes.regressions import refuse_other_coordinates
 
 NEEDED = ("A", "B", "alpha", "beta", "omega")
@@ -67,7 +67,7 @@ class Design:
     name: str = "design"
 
 
-def grid_design(sizes, budgets, *, counting, flops="6ND"):
+def grid_design(sizes, budgets, *, counting, flops="6ND", gamma=None):
     """Return the design that trains every size at every budget.
 
     Parameters
@@ -78,6 +78,9 @@ def grid_design(sizes, budgets, *, counting, flops="6ND"):
         FLOP, > 0.
     counting, flops
         As in `Design`.
+    gamma : float or DataArray, optional
+        head / body^(1/3) of the models, in parameters^(2/3); may have the draws' dims. Then no
+        architecture is needed.
 
     Raises
     ------
@@ -90,7 +93,45 @@ def grid_design(sizes, budgets, *, counting, flops="6ND"):
     sizes, budgets = _positive("sizes", sizes), _positive("budgets", budgets)
     body = xr.DataArray(sizes, dims="size")
     compute = xr.DataArray(budgets, dims="compute", coords={"compute": budgets})
-    return Design(body=body, compute=compute, counting=parse_counting(counting), flops=flops)
+    counting = parse_counting(counting)
+    head = None if gamma is None else gamma * body ** (1 / 3)
+    return Design(body=body, compute=compute, counting=counting, flops=flops, head=head)
+
+
+def tokens_design(sizes, tokens, *, gamma, counting):
+    """Return the design that trains every size on every number of tokens.
+
+    Its `compute` holds tokens instead of FLOP: no model is charged for its parameters.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Body parameters, > 0.
+    tokens : sequence of float
+        Training tokens, > 0.
+    gamma : float or DataArray
+        head / body^(1/3) of the models, in parameters^(2/3); may have the draws' dims.
+    counting : str or float
+        As in `Design`.
+
+    Raises
+    ------
+    InputError
+        When a size or a number of tokens is not positive and finite.
+    CountingError
+        When the counting is unknown.
+    """
+    body = xr.DataArray(_positive("sizes", sizes), dims="size")
+    tokens = _positive("tokens", tokens)
+    return Design(
+        body=body,
+        compute=xr.DataArray(tokens, dims="compute", coords={"compute": tokens}),
+        counting=parse_counting(counting),
+        flops="6ND",
+        head=gamma * body ** (1 / 3),
+        charged=xr.full_like(body, 1 / FLOP_PER_PARAMETER_AND_TOKEN),
+        name="grid of sizes and tokens",
+    )
 
 
 def isoflop_design(centres, budgets, *, factor, n_sizes, counting="body", flops="6ND"):

@@ -54,24 +54,41 @@ def porian_frontier(
     ----------
     Porian et al. (2024), arXiv:2406.19146, section 3 and published code.
     """
-    table = study_losses(study)
-    compute = table["compute"]
-    refuse_without_curves(table["loss"].notnull(), name=study.name)
     if noise_sd is None:
-        return isoflop_power_law(compute, table["N"], table["loss"])
-    rng = np.random.default_rng(random_seed)
-    noise = xr.DataArray(
-        rng.standard_normal((resamples, *table["loss"].shape)),
-        dims=("resample", *table["loss"].dims),
-    )
-    minima = interpolated_minima(np.log(table["N"]), table["loss"] + noise_sd * noise)["log_size"]
-    valid = minima.notnull().mean("resample")
-    spread = np.maximum(minima.std("resample"), _spacing(table) / 3) / valid
-    plain = interpolated_minima(np.log(table["N"]), table["loss"])["log_size"]
-    kept = (valid >= 0.5) & (spread > 0) & plain.notnull()
-    N = np.exp(minima.median("resample")).where(kept)
-    line = power_law(compute, N, weights=(1 / spread**2).where(kept, 0.0))
+        table = study_losses(study)
+        refuse_without_curves(table["loss"].notnull(), name=study.name)
+        return isoflop_power_law(table["compute"], table["N"], table["loss"])
+    compute, minima, weights = _resampled_minima(study, noise_sd, resamples, random_seed)
+    N = np.exp(minima.median("resample")).where(weights > 0)
+    line = power_law(compute, N, weights=weights)
     return line.rename(n_points="n_budgets").assign(N=N)
+
+
+def porian_exponents(
+    study: Study, *, noise_sd: float, resamples: int = 1000, random_seed: int = 0
+) -> xr.DataArray:
+    """Return what Porian's procedure reads off a study's runs under the noise between seeds.
+
+    Each resample adds noise to all losses and draws the line through its own optima, with the
+    budgets and weights of `porian_frontier`. Studies of the same runs and seed have the same noise.
+
+    Parameters
+    ----------
+    study, noise_sd, resamples, random_seed
+        As in `porian_frontier`.
+
+    Returns
+    -------
+    DataArray
+        Exponents over resample.
+
+    Raises
+    ------
+    CountingError, InputError
+        As `porian_frontier`.
+    """
+    compute, minima, weights = _resampled_minima(study, noise_sd, resamples, random_seed)
+    return power_law(compute, np.exp(minima), weights=weights)["exponent"]
 
 
 def gemstones_envelope(N: ArrayLike, compute: ArrayLike, loss: ArrayLike) -> tuple[float, float]:
@@ -103,6 +120,23 @@ def gemstones_envelope(N: ArrayLike, compute: ArrayLike, loss: ArrayLike) -> tup
     log_compute, log_N = np.log(np.asarray(compute))[best], np.log(np.asarray(N))[best]
     exponent, log_coefficient = np.polyfit(log_compute, log_N, 1)
     return float(exponent), float(log_coefficient)
+
+
+def _resampled_minima(study, noise_sd, resamples, seed):
+    """Return budgets, log N of each resample's optima, and weights, 0 where a budget is left out."""
+    table = study_losses(study)
+    refuse_without_curves(table["loss"].notnull(), name=study.name)
+    rng = np.random.default_rng(seed)
+    noise = xr.DataArray(
+        rng.standard_normal((resamples, *table["loss"].shape)),
+        dims=("resample", *table["loss"].dims),
+    )
+    minima = interpolated_minima(np.log(table["N"]), table["loss"] + noise_sd * noise)["log_size"]
+    valid = minima.notnull().mean("resample")
+    spread = np.maximum(minima.std("resample"), _spacing(table) / 3) / valid
+    plain = interpolated_minima(np.log(table["N"]), table["loss"])["log_size"]
+    kept = (valid >= 0.5) & (spread > 0) & plain.notnull()
+    return table["compute"], minima, (1 / spread**2).where(kept, 0.0)
 
 
 def _spacing(table):
