@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MultipleLocator, NullLocator
 
 from scalebayes.errors import InputError
+from scalebayes.fitted_law import thinned_fit
 from scalebayes.instruments import HOFFMANN_BUDGETS, KAPLAN
 from scalebayes.optimum import optimal
 from scalebayes.published import published_estimates
@@ -135,14 +136,7 @@ def exponent_curves(fit, compute=BUDGETS, *, draws=1000):
     CountingError
         When the shapes of the fit's runs are not known.
     """
-    posterior = fit["posterior"].to_dataset()
-    step = math.ceil(posterior.sizes["chain"] * posterior.sizes["draw"] / draws)
-    groups = {
-        "posterior": posterior.isel(draw=slice(None, None, step)),
-        "constant_data": fit["constant_data"].to_dataset(),
-    }
-    thinned = xr.DataTree.from_dict(groups)
-    thinned.attrs = fit.attrs
+    thinned = thinned_fit(fit, draws)
     curves = {}
     for counting, flops in _FLOPS.items():
         best = optimal(thinned, compute, counting=counting, flops=flops, architecture="study")

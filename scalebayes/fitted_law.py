@@ -1,6 +1,9 @@
 """What a fit says of its law: coefficients, count of parameters, family of models."""
 
+import math
+
 import numpy as np
+import xarray as xr
 
 from scalebayes.counting import Architecture, count_parameters, omega_of
 from scalebayes.errors import CountingError
@@ -89,3 +92,28 @@ def law_values(posterior, attrs):
         return coefficients(posterior)
     values = {name: posterior[name] for name in ("E", "K", "a", "gamma", "alpha", "beta")}
     return {**values, "N0": np.exp(posterior["n0"]), "C0": attrs["C0"]}
+
+
+def thinned_fit(fit, draws):
+    """Return a fit with at most `draws` draws, evenly spaced, and only what laws are read from.
+
+    Parameters
+    ----------
+    fit : DataTree
+    draws : int
+        Of all chains together, >= 1.
+
+    Returns
+    -------
+    DataTree
+        The groups posterior and constant_data, with the fit's attrs.
+    """
+    posterior = fit["posterior"].to_dataset()
+    step = math.ceil(posterior.sizes["chain"] * posterior.sizes["draw"] / draws)
+    groups = {
+        "posterior": posterior.isel(draw=slice(None, None, step)),
+        "constant_data": fit["constant_data"].to_dataset(),
+    }
+    thinned = xr.DataTree.from_dict(groups)
+    thinned.attrs = fit.attrs
+    return thinned

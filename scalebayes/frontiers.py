@@ -123,7 +123,7 @@ def gemstones_envelope(N: ArrayLike, compute: ArrayLike, loss: ArrayLike) -> tup
 
 
 def _resampled_minima(study, noise_sd, resamples, seed):
-    """Return budgets, log N of each resample's optima, and weights, 0 where a budget is left out."""
+    """Return budgets, log N of each resample's optima, and weights, 0 of a budget left out."""
     table = study_losses(study)
     refuse_without_curves(table["loss"].notnull(), name=study.name)
     rng = np.random.default_rng(seed)

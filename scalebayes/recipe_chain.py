@@ -2,8 +2,8 @@
 
 Each step changes one thing in what was trained or counted, in the order in which Porian et al.
 (2024) did. The exponents are read three ways: as published, off interpolated isoFLOP curves of the
-losses; off the isoFLOP law's posterior; and off the posterior of the loss surface. Counts of N and C
-are switched on the same runs.
+losses; off the isoFLOP law's posterior; and off the posterior of the loss surface. Counts of N and
+C are switched on the same runs.
 """
 
 from collections.abc import Mapping

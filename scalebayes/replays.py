@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from scalebayes import instruments
 from scalebayes.architecture import draw_gamma
 from scalebayes.attribution import BUDGETS, SIZES
 from scalebayes.designs import draw_noise, grid_design, isoflop_design, study_design
 from scalebayes.errors import CountingError, InputError
+from scalebayes.fitted_law import thinned_fit
 from scalebayes.frontiers import gemstones_envelope
 from scalebayes.laws import LAWS, coefficients
 from scalebayes.optimum import frontier
@@ -161,14 +161,7 @@ def _thinned(fit, draws):
     n = posterior.sizes["chain"] * posterior.sizes["draw"]
     if n < _LEAST_DRAWS:
         raise InputError(f"replays: needs {_LEAST_DRAWS} draws, the posterior has {n}.")
-    step = max(1, n // draws)
-    groups = {
-        "posterior": posterior.isel(draw=slice(None, None, step)),
-        "constant_data": fit["constant_data"].to_dataset(),
-    }
-    thinned = xr.DataTree.from_dict(groups)
-    thinned.attrs = fit.attrs
-    return thinned
+    return thinned_fit(fit, draws)
 
 
 def _law(fit):
@@ -236,7 +229,7 @@ def _isoflop_lines(law):
 
 
 def _huber_refit(fit, rng):
-    """Return a of Huber fits, in total counting, to losses that the law makes at the study's runs."""
+    """Return a of Huber fits, total parameters, to losses that the law makes at the runs."""
     runs = fit["constant_data"].to_dataset()
     N = (runs["body"] + runs["embedding"]).to_numpy()
     loss = _losses_of_runs(fit, rng)
