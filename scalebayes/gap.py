@@ -14,9 +14,9 @@ from scalebayes.recipe_chain import CORPORA, chain_effects, fit_isoflop_states, 
 from scalebayes.replays import HOFFMANN_WORLD, replay_published, replay_table
 
 RECIPES = {
-    "long warm-up": ("2", "3"),
-    "schedule not matched to the budget": ("3", "4"),
-    "untuned, against tuned at a constant rate": ("3", "5"),
+    "a long warm-up": ("2", "3"),
+    "a schedule not matched to the budget": ("3", "4"),
+    "an untuned optimiser (against a tuned one at a constant rate)": ("3", "5"),
 }
 """What is compared in compute, and the stages of Porian's chain with it and without it."""
 

@@ -193,7 +193,7 @@ def chain_table(chain):
     return pd.DataFrame(rows)
 
 
-def fit_isoflop_states(stages, **settings):
+def fit_isoflop_states(stages, *, hypothesis="isoflop", **settings):
     """Return posteriors of the isoFLOP law at every state of a chain.
 
     The counts are switched on the runs of stage 1: the law takes N and C of each run, so that its
@@ -202,6 +202,8 @@ def fit_isoflop_states(stages, **settings):
     Parameters
     ----------
     stages : Stages
+    hypothesis : Hypothesis, str or path
+        With the law "isoflop"; it is counted as each stage is.
     **settings
         Of `fit`: draws, tune, chains, cores, random_seed, cache.
 
@@ -211,7 +213,7 @@ def fit_isoflop_states(stages, **settings):
     """
     chosen = {key: counted(stages.studies["1"], *counts) for key, counts in _CORNERS.items()}
     chosen |= {key: stages.studies[key] for key in ("3", "4", "5")}
-    usual = load_hypothesis("isoflop")
+    usual = load_hypothesis(hypothesis)
     return {
         key: fit_study(one, replace(usual, counting=one.counting), progressbar=False, **settings)
         for key, one in chosen.items()

@@ -29,6 +29,7 @@ HOFFMANN_WORLD = "hoffmann2022-epoch"
 """The study in whose world the instruments of Kaplan et al. and Hoffmann et al. are replayed."""
 
 _LEAST_DRAWS = 100
+_BUDGETS = BUDGETS[::2]
 _ISOFLOP_FACTOR, _ISOFLOP_SIZES = 5.0, 9
 _KAPLAN = {"Kaplan et al.": 0.73, "Kaplan et al., fixed batch": 0.88}  # eq. 6.1 and figure 14
 _HOFFMANN_3 = {"Hoffmann et al.": 0.4565, "Besiroglu et al.": 0.5126}
@@ -65,10 +66,10 @@ class Replay:
 def replay_published(fits, *, draws=2000, random_seed=0):
     """Return replays of the published procedures in the worlds of fits.
 
-    In each study's world: Kaplan's frontier regression, without embeddings as published and with
-    them; and the procedure with which that study published an exponent (Porian's interpolated
-    isoFLOP curves, the envelope of Gemstones), at its own sizes and budgets. In that of Hoffmann's
-    points: approaches 1, 2 and 3.
+    In each study's world: Kaplan's frontier regression, N and C without embeddings; and the
+    procedure with which that study published an exponent (Porian's interpolated isoFLOP curves, the
+    envelope of Gemstones), at its own sizes and budgets. In that of Hoffmann's points: Kaplan's
+    regression with embeddings too, and approaches 1, 2 and 3.
 
     Parameters
     ----------
@@ -180,12 +181,15 @@ def _flat(exponent):
 
 
 def _kaplan_replays(name, fit, rng):
-    """Return Kaplan's regression with N and C counted in body, as published, and in total."""
+    """Return Kaplan's regression, N and C in body; in Hoffmann's world in total counting too."""
     law = _law(fit)
     gamma = law["alpha"].copy(data=draw_gamma(law["alpha"].shape, random_seed=rng)).drop_attrs()
+    counts = [("body", "body", _KAPLAN)]
+    if name == HOFFMANN_WORLD:
+        counts.append(("total", "body+head", {}))
     made = []
-    for counting, count, published in (("body", "body", _KAPLAN), ("total", "body+head", {})):
-        design = grid_design(SIZES, BUDGETS, counting=count, flops=f"6ND:{count}", gamma=gamma)
+    for counting, count, published in counts:
+        design = grid_design(SIZES, _BUDGETS, counting=count, flops=f"6ND:{count}", gamma=gamma)
         noise = _noise(fit, design, rng)
         found = instruments.kaplan_frontier(law, design=design, architecture=None, noise=noise)
         about = {"instrument": "Kaplan's frontier regression", "world": name, "counting": counting}
