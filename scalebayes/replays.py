@@ -14,11 +14,11 @@ import pandas as pd
 from scalebayes import instruments
 from scalebayes.architecture import draw_gamma
 from scalebayes.attribution import BUDGETS, SIZES
-from scalebayes.designs import draw_noise, grid_design, isoflop_design, study_design
+from scalebayes.designs import NEEDED, draw_noise, grid_design, isoflop_design, study_design
 from scalebayes.errors import CountingError, InputError
 from scalebayes.fitted_law import thinned_fit
 from scalebayes.frontiers import gemstones_envelope
-from scalebayes.laws import LAWS, coefficients
+from scalebayes.laws import coefficients
 from scalebayes.optimum import frontier
 from scalebayes.predict import predict
 from scalebayes.report import CI_PROB
@@ -98,8 +98,10 @@ def replay_published(fits, *, draws=2000, random_seed=0):
     found = []
     for position, (name, fit) in enumerate(fits.items()):
         rng = np.random.default_rng([random_seed, position])
-        if fit.attrs["law"] not in LAWS:
-            raise InputError(f"replays: the law {fit.attrs['law']!r} of {name} is not additive.")
+        missing = [one for one in NEEDED if one not in fit["posterior"]]
+        if missing:
+            law = fit.attrs["law"]
+            raise InputError(f"replays: the law {law!r} of {name} is not additive: no {missing}.")
         thinned = _thinned(fit, draws)
         found += _kaplan_replays(name, thinned, rng)
         if name == HOFFMANN_WORLD:

@@ -59,11 +59,9 @@ ORDER = (
         "literature_report",
         "population_findings",
         "findings",
-        "page",
-        "reconcile_page",
-        "reconcile",
-        "plan",
     ),
+    *("attribution", "recipe_chain", "replays", "advice", "gap", "gap_findings", "gap_plots"),
+    *("page", "reconcile_page", "reconcile", "plan"),
     *("model_graph", "model_pages", "formatting", "arguments", "options", "console"),
     *("cli_models", "cli_pool", "cli_compare", "cli"),
 )
