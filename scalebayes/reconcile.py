@@ -6,21 +6,21 @@ import shutil
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
-from matplotlib import rc_context
 
 from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
 from scalebayes.fit import fit
 from scalebayes.hypothesis_table import hypothesis_rows
+from scalebayes.page import svg_text
 from scalebayes.population import pool
 from scalebayes.population_report import population_rows
-from scalebayes.reconcile_page import figure_sections, reconciliation_page
+from scalebayes.reconcile_page import checks_section, figure_sections, reconciliation_page
 from scalebayes.report import study_summary
 from scalebayes.storage import file_digest, save_fit
 from scalebayes.studies import DEFAULT_STUDIES, load_study
@@ -159,12 +159,16 @@ def _write(result, settings):
         result.summary.to_csv(part / "summary.csv", index=False)
         _weights(result.fits).to_csv(part / "omega_weights.csv", index=False)
         result.hypotheses.to_csv(part / "hypotheses.csv", index=False)
-        figures = figure_sections(result.fits, result.population)
-        text = reconciliation_page(
-            result.fits, result.table, figures, result.population, hypotheses=result.hypotheses
-        )
+        figures = [
+            replace(section, figure=svg_text(section.figure))
+            for section in figure_sections(result.fits, result.population)
+        ]
+        checks = checks_section(result.fits)
+        known = {"hypotheses": result.hypotheses, "checks": checks}
+        text = reconciliation_page(result.fits, result.table, figures, result.population, **known)
         (part / "index.html").write_text(text, encoding="utf-8")
-        _save_figures(figures, part / "figures")
+        _save_texts({one.link: one.figure for one in figures}, part / "figures")
+        _save_texts(checks.folded, part / "figures" / "checks")
         manifest = json.dumps(_manifest(result, settings, part), indent=2)
         (part / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         part.chmod(0o755)
@@ -176,11 +180,10 @@ def _write(result, settings):
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _save_figures(sections, folder):
+def _save_texts(svgs, folder):
     folder.mkdir()
-    for section in sections:
-        with rc_context({"svg.hashsalt": "scalebayes"}):
-            section.figure.savefig(folder / f"{section.link}.svg", metadata={"Date": None})
+    for name, text in svgs.items():
+        (folder / f"{name}.svg").write_text(text, encoding="utf-8")
 
 
 def _swap(part, out):
