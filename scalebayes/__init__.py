@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scalebayes.optimum import optimal
     from scalebayes.population import pool
     from scalebayes.predict import predict
+    from scalebayes.prior_plots import plot_prior_predictive
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
     from scalebayes.reconcile import reconcile
     from scalebayes.simulate import simulate
@@ -70,6 +71,7 @@ _HOME = {
     "load_study": "studies",
     "new_study": "new_study",
     "optimal": "optimum",
+    "plot_prior_predictive": "prior_plots",
     "pool": "population",
     "predict": "predict",
     "published_estimates": "published",
@@ -110,6 +112,7 @@ __all__ = [
     "load_study",
     "new_study",
     "optimal",
+    "plot_prior_predictive",
     "pool",
     "predict",
     "published_estimates",

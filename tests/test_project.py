@@ -59,11 +59,12 @@ ORDER = (
         "population_findings",
         "findings",
         "page",
+        "figure_files",
         "reconcile_page",
         "reconcile",
         "plan",
     ),
-    *("model_graph", "model_pages", "formatting", "arguments", "options", "console"),
+    *("model_graph", "model_pages", "prior_plots", "formatting", "arguments", "options", "console"),
     *("cli_models", "cli_pool", "cli_compare", "cli"),
 )
 MAY_IMPORT_PYMC = {
