@@ -243,13 +243,16 @@ def legend(found, options):
     low, high = BUDGETS[[0, -1]]
     drift, steep, flat = DRIFTS["drifting"], LOPSIDED["alpha"], LOPSIDED["beta"]
     failed = int((found["converged"] == 0).sum())
+    surfaces = {
+        "Chinchilla": "Chinchilla: the unrounded coefficients of Hoffmann et al. (2022).",
+        "lopsided": f"Lopsided: alpha {steep:g}, beta {flat:g}.",
+    }
     sentences = (
         f"{options.repeats} studies a row: {BUDGETS.size} budgets of {low:g} to {high:g} FLOP with",
         f"{SIZES.size} sizes each, within {SIZES[-1]:g} times of the grid's centre. The centre of",
         f"a drifting grid is the optimum at the least budget and {drift:g} times it at the",
         f"largest. Student-t noise of log loss: scale {NOISE['sigma']:g}, nu {NOISE['nu']:g}.",
-        "Chinchilla: the unrounded coefficients of Hoffmann et al. (2022).",
-        *([f"Lopsided: alpha {steep:g}, beta {flat:g}."] if "lopsided" in options.surfaces else []),
+        *(meaning for name, meaning in surfaces.items() if name in options.surfaces),
         "Estimates under `isoflop` are posterior medians with",
         f"equal-tailed intervals ({options.draws} draws in each of 4 chains, its own window of",
         f"rows); {failed} of {len(found)} fits did not pass the gate and are counted like the",
