@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 
 from scalebayes.errors import InputError
 
-_SVG_RC = {"svg.hashsalt": "scalebayes", "svg.fonttype": "path", "svg.image_inline": True}
+_SVG_RC = {"svg.hashsalt": "scalebayes", "svg.image_inline": True}
+_ONE_FONT = re.compile(r"(?<=[:x] )'DejaVu Sans'(?=[;\"])")
+_SIMILAR = "'DejaVu Sans', Verdana, sans-serif"  # of much the same widths, where it is missing
 _ANCHOR = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NUMBER = re.compile(r"[\s\d.,:;eE+<>~≤≥±×%()\[\]–−-]*\d[\s\d.,:;eE+<>~≤≥±×%()\[\]–−-]*")
 _LEFT_OUT = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.S)
@@ -198,18 +200,25 @@ def _block(lines):
     return f"<p>{html.escape(' '.join(line.strip() for line in lines))}</p>"
 
 
-def svg_text(figure):
+def svg_text(figure, *, outlined=True):
     """Return a figure as the text of an SVG file; the same figure gives the same text.
+
+    Parameters
+    ----------
+    figure : Figure
+    outlined : bool
+        Letters are shapes, the same on every machine; otherwise text in a font that the reader
+        has, in half the bytes.
 
     Notes
     -----
     An automatic layout of the figure is fixed first: another drawing would move it a little.
     """
     buffer = io.StringIO()
-    with rc_context(_SVG_RC):
+    with rc_context(_SVG_RC | {"svg.fonttype": "path" if outlined else "none"}):
         _fix_layout(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return buffer.getvalue() if outlined else _ONE_FONT.sub(_SIMILAR, buffer.getvalue())
 
 
 def inline_svg(figure, *, label, prefix):

@@ -193,7 +193,10 @@ def _exponent_sections(fits):
 
 
 def checks_section(fits):
-    """Return the section of predictive checks: their table, and folded a figure per study."""
+    """Return the section of predictive checks: their table, and folded a figure per study.
+
+    Figures are texts of SVG files, with letters as text: outlined ones would double the page.
+    """
     checks = {name: checks_of(one) for name, one in fits.items()}
     figures = {name: plot_predictive_checks(one, checks=checks[name]) for name, one in fits.items()}
     return Section(
@@ -201,7 +204,7 @@ def checks_section(fits):
         anchor="predictive-checks",
         table=checks_text(predictive_checks(checks)),
         caption=f"{CHECKS_CAPTION} {_CHECK_FIGURES_CAPTION}",
-        folded={name: svg_text(figure) for name, figure in figures.items()},
+        folded={name: svg_text(figure, outlined=False) for name, figure in figures.items()},
     )
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from scalebayes.errors import InputError
@@ -255,3 +256,13 @@ def test_the_text_of_a_figure_stands_for_the_figure():
     figure = made_figure()
     text = svg_text(figure)
     assert inline_svg(text, label="x", prefix="p") == inline_svg(figure, label="x", prefix="p")
+
+
+def test_letters_are_shapes_or_text_and_text_takes_less_room():
+    with rc_context({"font.family": "DejaVu Sans"}):
+        figure = made_figure("unmistakable")
+    figure.axes[0].set_title("bold", loc="left", fontweight="bold")
+    shapes, text = svg_text(figure), svg_text(figure, outlined=False)
+    assert ">unmistakable</text>" in text and "</text>" not in shapes
+    assert len(text) < 0.75 * len(shapes)
+    assert text.count("sans-serif") == text.count("</text>")
