@@ -188,14 +188,15 @@ def without_noise(law, drift):
 def report(found, options):
     """Return the tables and what they are about, in Markdown."""
     head = [line(COLUMNS), line(["---"] * len(COLUMNS))]
-    blocks = []
+    parts, blocks = dict(list(found.groupby(["surface", "grid"]))), []
     for quantity, heading in (
         ("a", "## The exponent a"),
         ("log_N", f"## N* at the middle budget, {MIDDLE:g} FLOP"),
     ):
         rows = [
-            line(row(surface, grid, quantity, part))
-            for (surface, grid), part in found.groupby(["surface", "grid"], sort=False)
+            line(row(surface, grid, quantity, parts[surface, grid]))
+            for surface in options.surfaces
+            for grid in DRIFTS
         ]
         blocks += [heading, "\n".join([*head, *rows])]
     return "\n\n".join([*blocks, legend(found, options)])
