@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scalebayes.architecture import Shape
+    from scalebayes.attribution import attribute_exponent
     from scalebayes.build import build
     from scalebayes.classical import ClassicalFit, classical_fit, huber_fit
     from scalebayes.compare import compare
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
         ResultError,
         StudyError,
     )
+    from scalebayes.gap import explain_gap
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.literature import alone_of, fit
     from scalebayes.new_study import new_study
     from scalebayes.optimum import optimal
     from scalebayes.population import pool
     from scalebayes.predict import predict
+    from scalebayes.prior_plots import plot_prior_predictive
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
     from scalebayes.reconcile import reconcile
     from scalebayes.simulate import simulate
@@ -57,11 +60,13 @@ _HOME = {
     "Shape": "architecture",
     "Study": "studies",
     "StudyError": "errors",
+    "attribute_exponent": "attribution",
     "build": "build",
     "chinchilla_shapes": "published",
     "classical_fit": "classical",
     "compare": "compare",
     "alone_of": "literature",
+    "explain_gap": "gap",
     "fit": "literature",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
@@ -70,6 +75,7 @@ _HOME = {
     "load_study": "studies",
     "new_study": "new_study",
     "optimal": "optimum",
+    "plot_prior_predictive": "prior_plots",
     "pool": "population",
     "predict": "predict",
     "published_estimates": "published",
@@ -98,10 +104,12 @@ __all__ = [
     "Study",
     "StudyError",
     "alone_of",
+    "attribute_exponent",
     "build",
     "chinchilla_shapes",
     "classical_fit",
     "compare",
+    "explain_gap",
     "fit",
     "huber_fit",
     "hypotheses",
@@ -110,6 +118,7 @@ __all__ = [
     "load_study",
     "new_study",
     "optimal",
+    "plot_prior_predictive",
     "pool",
     "predict",
     "published_estimates",

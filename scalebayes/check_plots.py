@@ -1,15 +1,9 @@
 """Figure of the predictive checks of one fit: residuals along three axes, and uniformity of PIT."""
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
-from scalebayes.predictive_checks import (
-    AXES,
-    axis_values,
-    loo_pit,
-    standardised_residuals,
-    uniformity_band,
-)
+from scalebayes.predictive_checks import AXES, checks_of, uniformity_band
 from scalebayes.small_multiples import (
     BLUE,
     GREY,
@@ -17,24 +11,35 @@ from scalebayes.small_multiples import (
     ORANGE,
     PALE,
     add_note,
-    empty_figure,
+    fixed_figure,
     mark_not_converged,
     panel_title,
+    powers_of_ten,
     styled,
 )
 
 _BIN_RUNS, _MOST_BINS = 8, 8
 _SHOWN = 6.0  # standardised residuals beyond are drawn at the edge
+_PLACES = {
+    "left": 0.08,
+    "right": 0.985,
+    "bottom": 0.085,
+    "top": 0.89,
+    "wspace": 0.23,
+    "hspace": 0.3,
+}
 
 
 @styled
-def plot_predictive_checks(fit):
+def plot_predictive_checks(fit, *, checks=None):
     """Return residuals against D/N, N and 6 N D, and the ECDF of the LOO-PIT less uniform.
 
     Parameters
     ----------
     fit : DataTree
         One study's fit. Without a stored log likelihood the last panel says so.
+    checks : Checks, optional
+        Its `predictive_checks.checks_of`, where that is known already.
 
     Returns
     -------
@@ -43,17 +48,18 @@ def plot_predictive_checks(fit):
         the posterior. Triangles at the edge lie beyond 6 scales. Shaded in the last panel: 95%
         simultaneous band of uniform values.
     """
-    figure = empty_figure((9.4, 6.2))
+    figure = fixed_figure((9.4, 6.2), **_PLACES)
     panels = figure.subplots(2, 2)
-    residuals, axes = standardised_residuals(fit), axis_values(fit)
+    checks = checks_of(fit) if checks is None else checks
     for ax, (name, label) in zip(panels.flat, AXES.items(), strict=False):
-        _residual_panel(ax, residuals, axes[name].to_numpy())
+        _residual_panel(ax, checks.residuals, checks.axes[name].to_numpy())
         ax.set_xlabel(label)
-    _pit_panel(panels[1, 1], fit)
+    for ax in panels[:, 0]:
+        ax.set_ylabel("residual / scale of noise")
+    _pit_panel(panels[1, 1], checks.pit)
     first = panels[0, 0]
     first.set_title(panel_title(fit.attrs["study"]), loc="left", fontweight="bold")
     mark_not_converged(first, fit)
-    figure.supylabel("residual of log loss / scale of noise (left, top); ECDF − uniform (PIT)")
     return figure
 
 
@@ -94,15 +100,17 @@ def _residual_panel(ax, residuals, axis):
     ax.axhline(0.0, color=INK, linewidth=0.9, zorder=0)
     ax.set(xscale="log", ylim=(-_SHOWN - 0.5, _SHOWN + 0.5))
     ax.xaxis.set_major_locator(LogLocator(numticks=6))
+    powers_of_ten(ax.xaxis)
+    ax.yaxis.set_major_locator(FixedLocator(np.linspace(-_SHOWN, _SHOWN, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _pit_panel(ax, fit):
-    ax.set_xlabel("leave-one-out PIT")
-    if "log_likelihood" not in fit.children:
+def _pit_panel(ax, pit):
+    ax.set(xlabel="leave-one-out PIT", ylabel="ECDF − uniform")
+    ax.yaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+    if pit is None:
         add_note(ax, "no log likelihood is stored")
         return
-    pit, _ = loo_pit(fit)
     place = np.linspace(0.0, 1.0, 201)
     ecdf = np.searchsorted(np.sort(pit), place, side="right") / pit.size
     band = uniformity_band(pit.size)

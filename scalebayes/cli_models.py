@@ -29,6 +29,10 @@ def models(
             "--prior-predictive", help="What it expects of a study before it has seen losses."
         ),
     ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="With --prior-predictive: draw it too, into a .svg, .png or .pdf file."),
+    ] = None,
     study: Annotated[
         str, typer.Option(help="Bundled study that graph and expectations are about.")
     ] = STUDY,
@@ -37,10 +41,13 @@ def models(
 ):
     """List the hypotheses that can be fitted, or show one: its file, LaTeX, graph, expectations."""
     asked = {"--latex": latex, "--graph": graph is not None, "--prior-predictive": prior_predictive}
+    asked["--figure"] = figure is not None
     if name is None:
         _refuse_without_name([option for option, given in asked.items() if given])
         _list_models(as_json=as_json)
         return
+    if figure is not None:
+        _check_figure(figure, prior_predictive)
     hypothesis = sb.load_hypothesis(name)
     if graph is not None:
         _write_graph(hypothesis, study, writable(graph))
@@ -50,6 +57,8 @@ def models(
         typer.echo(latex_text(hypothesis).rstrip())
     if prior_predictive:
         _show_expectations(hypothesis, study, seed, as_json=as_json)
+    if figure is not None:
+        _draw_expectations(hypothesis, study, seed, figure)
     if not any(asked.values()):
         _show_file(name, hypothesis, as_json=as_json)
 
@@ -58,6 +67,16 @@ def _refuse_without_name(options):
     if options:
         msg = f"{', '.join(options)}: of which model? Give its name, such as hoffmann-total."
         raise InputError(msg)
+
+
+def _check_figure(path, prior_predictive):
+    from scalebayes.figure_files import figure_format
+
+    if not prior_predictive:
+        msg = f"--figure {path}: it draws what --prior-predictive prints; give both."
+        raise InputError(msg)
+    figure_format(path)
+    writable(path)
 
 
 def _list_models(*, as_json):
@@ -85,6 +104,13 @@ def _show_expectations(hypothesis, study, seed, *, as_json):
         print_json(rows)
     else:
         typer.echo(expectations_text(rows, hypothesis))
+
+
+def _draw_expectations(hypothesis, study, seed, path):
+    from scalebayes.figure_files import save_figure
+
+    save_figure(sb.plot_prior_predictive(hypothesis, study, random_seed=seed), path)
+    typer.echo(f"Wrote {path}", err=True)
 
 
 def _show_file(name, hypothesis, *, as_json):

@@ -85,12 +85,22 @@ def _published_frontier(one):
     return text if lower is None else f"{text} [{lower:.2f}, {upper:.2f}]"
 
 
-def headline(fits, table, population=None):
-    """Return the findings as text for a terminal: sentences, two tables, and what they mean."""
+def headline(fits, table, population=None, *, why=()):
+    """Return the findings as text for a terminal: sentences, two tables, and what they mean.
+
+    Parameters
+    ----------
+    fits : dict of str to DataTree
+    table : DataFrame
+        From `study_table`.
+    population : DataTree, optional
+    why : sequence of str
+        As in `sentences`.
+    """
     exponents = text_table(table[["study", *_EXPONENTS]])
     optima = text_table(table[[column for column in table if column not in _EXPONENTS]])
     blocks = [
-        *map(_wrapped, sentences(fits, population)),
+        *map(_wrapped, sentences(fits, population, why=why)),
         "",
         exponents,
         "",
@@ -105,7 +115,7 @@ def _wrapped(sentence):
     return sentence if sentence.startswith("NOT") else textwrap.fill(sentence, _LINE)
 
 
-def sentences(fits, population=None):
+def sentences(fits, population=None, *, why=()):
     """Return what the posteriors say, in words, with what qualifies it first.
 
     Parameters
@@ -113,6 +123,8 @@ def sentences(fits, population=None):
     fits : dict of str to DataTree
     population : DataTree, optional
         From `population.pool`.
+    why : sequence of str
+        What separates published exponents, in words; warnings among them begin with "NOT".
     """
     failed = [name for name, one in fits.items() if not one.attrs["converged"]]
     findings = {
@@ -126,9 +138,12 @@ def sentences(fits, population=None):
     banner = [f"NOT CONVERGED: {name}: {fits[name].attrs['problems']}." for name in failed]
     pooled = [] if population is None else population_sentences(population)
     warned = [line for line in pooled if line.startswith("NOT CONVERGED")]
+    doubts = [line for line in why if line.startswith("NOT CONVERGED")]
     return [
         *banner,
         *warned,
+        *doubts,
+        *(line for line in why if line not in doubts),
         f"{len(fits)} studies, each read by itself; {len(fits) - len(failed)} converged, "
         f"{len(findings)} tell their exponent (posterior sd below half the prior's).",
         *_spread_sentences(findings),

@@ -40,7 +40,7 @@ class Gap:
     ratios : DataFrame or None
         From `advice.ratio_by_budget`, for Hoffmann's points.
     problems : tuple of str
-        What did not converge, and is in the numbers.
+        What did not converge of the further fits that are in the numbers.
     """
 
     counts: xr.DataTree | None
@@ -104,7 +104,7 @@ def explain_gap(fits, *, advance=None, random_seed=1, **settings):
         costs=costs,
         replays=replays,
         ratios=ratios,
-        problems=(*_failed(fits), *problems),
+        problems=tuple(problems),
     )
 
 

@@ -145,6 +145,56 @@ def ratios_table(ratios):
     return table.rename_axis(columns=None)
 
 
+def gap_frames(gap):
+    """Return what a gap's numbers are, tidy, by name of a table; medians and 90% intervals.
+
+    Parameters
+    ----------
+    gap : Gap
+
+    Returns
+    -------
+    dict of str to DataFrame
+        "replays"; and, as far as there are any, "attribution" (instrument, factor, median, lower,
+        upper), "chain" (corpus, step, reading, ...), "recipe_costs" (corpus, recipe, compute, ...)
+        and "ratio_by_budget".
+    """
+    frames = {"replays": gap.replays}
+    if gap.counts is not None:
+        frames["attribution"] = _attribution_frame(gap.counts)
+    if gap.chains:
+        parts = [chain_table(one).assign(corpus=name) for name, one in gap.chains.items()]
+        frames["chain"] = pd.concat(parts, ignore_index=True)
+    if gap.costs:
+        frames["recipe_costs"] = pd.DataFrame(
+            [
+                {"corpus": corpus, "recipe": recipe, "compute": compute}
+                | _summary(wasted.sel(compute=compute))
+                for (corpus, recipe), wasted in gap.costs.items()
+                for compute in wasted["compute"].values.tolist()
+            ]
+        )
+    if gap.ratios is not None:
+        frames["ratio_by_budget"] = gap.ratios
+    return frames
+
+
+def _attribution_frame(counts):
+    rows = []
+    for key, label in _INSTRUMENTS.items():
+        game = counts[key].to_dataset()
+        for factor in game["factor"].values.tolist():
+            effect = _summary(game["effect"].sel(factor=factor))
+            rows.append({"instrument": label, "factor": factor} | effect)
+        rows.append({"instrument": label, "factor": "all"} | _summary(game["total"]))
+    return pd.DataFrame(rows)
+
+
+def _summary(draws):
+    lower, median, upper = (float(end) for end in _ends(draws))
+    return {"median": median, "lower": lower, "upper": upper, "ci_prob": CI_PROB}
+
+
 def _count_sentences(counts):
     if counts is None:
         return []

@@ -1,6 +1,7 @@
 """A hypothesis for people: its formulas as LaTeX, and what it expects before it has seen a loss."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,13 @@ from scalebayes.build import (
 )
 from scalebayes.counting import count_parameters
 from scalebayes.gate import prior_latents
-from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis
+from scalebayes.hypotheses import LATENT, RUN_EFFECT, Hypothesis, load_hypothesis
 from scalebayes.isoflop import windowed
 from scalebayes.laws import ANCHOR_D, ANCHOR_N, FLOP_PER_PARAMETER_AND_TOKEN, ISOFLOP
 from scalebayes.optimum import compute_range, optimal
 from scalebayes.predict import predict
 from scalebayes.report import number, summary_row
-from scalebayes.studies import load_study
+from scalebayes.studies import Study, load_study
 from scalebayes.text_table import text_table
 
 DRAWS = 4000
@@ -99,6 +100,46 @@ def latex_text(hypothesis):
     return f"{comments}\n\\begin{{align}}\n{lines}\n\\end{{align}}\n"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expectations:
+    """Draws of what a hypothesis expects of a study before it has seen its losses.
+
+    Parameters
+    ----------
+    hypothesis : Hypothesis
+    study : Study
+        With the rows that the hypothesis' window leaves.
+    losses : Dataset
+        `loss` of the law and `loss_new`, with noise (nats/token), over (point, chain, draw), at the
+        study's runs of least, middle and largest compute; coords compute (FLOP) and observed, the
+        run's own loss.
+    optima : Dataset
+        `optimum.optimal` at three budgets from the runs' least compute to their largest.
+    """
+
+    hypothesis: Hypothesis
+    study: Study
+    losses: xr.Dataset
+    optima: xr.Dataset
+
+
+def expectations(hypothesis, study=STUDY, *, draws=DRAWS, random_seed=1):
+    """Return draws from the prior of losses and optima; arguments as in `prior_predictive`."""
+    hypothesis = load_hypothesis(hypothesis)
+    study = windowed(load_study(study), hypothesis)
+    fit = _prior_as_fit(study, hypothesis, draws, random_seed)
+    asked = {}
+    if hypothesis.counting == LATENT:
+        asked = {"counting": "total", "architecture": "study"}
+    counting = asked.get("counting", hypothesis.counting)
+    return Expectations(
+        hypothesis=hypothesis,
+        study=study,
+        losses=_expected_losses(fit, study, counting, random_seed),
+        optima=optimal(fit, np.geomspace(*compute_range(fit, **asked), 3), **asked),
+    )
+
+
 def prior_predictive(hypothesis, study=STUDY, *, draws=DRAWS, random_seed=1):
     """Return what a hypothesis expects of a study before it has seen its losses, as tidy rows.
 
@@ -120,16 +161,8 @@ def prior_predictive(hypothesis, study=STUDY, *, draws=DRAWS, random_seed=1):
         from the runs' least to their largest. N and C = 6 N D are in the hypothesis' own count,
         under a latent one in total with shapes as the study's.
     """
-    hypothesis = load_hypothesis(hypothesis)
-    study = windowed(load_study(study), hypothesis)
-    fit = _prior_as_fit(study, hypothesis, draws, random_seed)
-    asked = {}
-    if hypothesis.counting == LATENT:
-        asked = {"counting": "total", "architecture": "study"}
-    return [
-        *_expected_losses(fit, study, asked.get("counting", hypothesis.counting), random_seed),
-        *_expected_optima(fit, study, asked),
-    ]
+    expected = expectations(hypothesis, study, draws=draws, random_seed=random_seed)
+    return [*_loss_rows(expected), *_optimum_rows(expected)]
 
 
 def expectations_text(rows, hypothesis):
@@ -169,21 +202,28 @@ def _expected_losses(fit, study, counting, random_seed):
     points = runs.loc[chosen, wanted].reset_index(drop=True).dropna(axis="columns")
     if "body" not in points:
         points = points.assign(N=N[chosen])
-    losses = predict(fit, points, random_seed=random_seed)
+    losses = predict(fit, points, random_seed=random_seed)[["loss", "loss_new"]]
+    observed = runs["loss"].to_numpy(dtype=float)[chosen]
+    return losses.assign_coords(compute=("point", compute[chosen]), observed=("point", observed))
+
+
+def _loss_rows(expected):
     rows = []
-    for position, run in enumerate(chosen):
-        at = {"compute": float(compute[run]), "observed": float(runs["loss"][run])}
-        for name in ("loss", "loss_new"):
-            draws = losses[name].isel(point=position)
-            rows.append(summary_row(study.name, name, "nats/token", draws) | at)
+    for point in range(expected.losses.sizes["point"]):
+        one = expected.losses.isel(point=point)
+        at = {name: float(one[name]) for name in ("compute", "observed")}
+        rows += [
+            summary_row(expected.study.name, name, "nats/token", one[name]) | at
+            for name in ("loss", "loss_new")
+        ]
     return rows
 
 
-def _expected_optima(fit, study, asked):
-    best = optimal(fit, np.geomspace(*compute_range(fit, **asked), 3), **asked)
+def _optimum_rows(expected):
+    best = expected.optima
     units = {"N": "parameters", "D": "tokens", "tokens_per_parameter": "tokens/parameter"}
     return [
-        summary_row(study.name, name, unit, best[name].sel(compute=compute))
+        summary_row(expected.study.name, name, unit, best[name].sel(compute=compute))
         | {"compute": float(compute), "observed": None}
         for compute in best["compute"].values
         for name, unit in units.items()

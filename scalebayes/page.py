@@ -6,7 +6,7 @@ import math
 import numbers
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 
 from scalebayes.errors import InputError
 
-_SVG_RC = {"svg.hashsalt": "scalebayes", "svg.fonttype": "path", "svg.image_inline": True}
+_SVG_RC = {"svg.hashsalt": "scalebayes", "svg.image_inline": True}
+_ONE_FONT = re.compile(r"(?<=[:x] )'DejaVu Sans'(?=[;\"])")
+_SIMILAR = "'DejaVu Sans', Verdana, sans-serif"  # of much the same widths, where it is missing
 _ANCHOR = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NUMBER = re.compile(r"[\s\d.,:;eE+<>~≤≥±×%()\[\]–−-]*\d[\s\d.,:;eE+<>~≤≥±×%()\[\]–−-]*")
 _LEFT_OUT = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.S)
@@ -38,6 +40,8 @@ p,ul{max-width:44em}
 a{color:var(--link)}
 nav ul{padding-left:1.2em;columns:2 18em;max-width:none}
 figure{margin:1em 0}
+details{margin:.4em 0}
+summary{cursor:pointer}
 figcaption{color:var(--soft);font-size:.92rem;max-width:48em;margin:.5em 0}
 .card{background:#fff;border:1px solid var(--line);border-radius:6px;padding:.4rem}
 .card svg{display:block;width:100%;height:auto}
@@ -67,12 +71,13 @@ th,td,.long{padding:.25em .4em;min-width:0}.card{border:0;padding:0}.card svg{ma
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Section:
-    """One part of a page: any of a text, a figure and a table, in this order.
+    """One part of a page: any of a text, a figure, a table and folded figures, in this order.
 
     Parameters
     ----------
     heading : str
-    figure : Figure, optional
+    figure : Figure or str, optional
+        A figure, or the text of one from `svg_text`.
     table : DataFrame, optional
         The index is shown unless it only counts rows.
     text : str
@@ -82,14 +87,17 @@ class Section:
         reader says of them.
     anchor : str
         Where links lead; by default made from the heading.
+    folded : dict of str to (Figure or str)
+        Title -> figure, each hidden until its title is clicked.
     """
 
     heading: str
-    figure: Figure | None = None
+    figure: Figure | str | None = None
     table: pd.DataFrame | None = None
     text: str = ""
     caption: str = ""
     anchor: str = ""
+    folded: dict[str, Figure | str] = field(default_factory=dict)
 
     @property
     def link(self) -> str:
@@ -192,12 +200,34 @@ def _block(lines):
     return f"<p>{html.escape(' '.join(line.strip() for line in lines))}</p>"
 
 
+def svg_text(figure, *, outlined=True):
+    """Return a figure as the text of an SVG file; the same figure gives the same text.
+
+    Parameters
+    ----------
+    figure : Figure
+    outlined : bool
+        Letters are shapes, the same on every machine; otherwise text in a font that the reader
+        has, in half the bytes.
+
+    Notes
+    -----
+    An automatic layout of the figure is fixed first: another drawing would move it a little.
+    """
+    buffer = io.StringIO()
+    with rc_context(_SVG_RC | {"svg.fonttype": "path" if outlined else "none"}):
+        _fix_layout(figure)
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue() if outlined else _ONE_FONT.sub(_SIMILAR, buffer.getvalue())
+
+
 def inline_svg(figure, *, label, prefix):
     """Return a figure as an <svg> element for an HTML page.
 
     Parameters
     ----------
-    figure : Figure
+    figure : Figure or str
+        A figure, or its `svg_text`.
     label : str
         What a screen reader says.
     prefix : str
@@ -207,16 +237,8 @@ def inline_svg(figure, *, label, prefix):
     -------
     str
         Without namespaces, metadata and comments, and as wide as the place it is put into.
-
-    Notes
-    -----
-    An automatic layout of the figure is fixed first: another drawing would move it a little.
     """
-    buffer = io.StringIO()
-    with rc_context(_SVG_RC):
-        _fix_layout(figure)
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = _LEFT_OUT.sub("", buffer.getvalue())
+    svg = _LEFT_OUT.sub("", figure if isinstance(figure, str) else svg_text(figure))
     opening, content = re.fullmatch(r".*?<svg([^>]*)>(.*)</svg>\s*", svg, re.S).groups()
     box = re.search(r'viewBox="([^"]*)"', opening)[1]
     content = re.sub(r'\bid="', f'id="{prefix}-', content.replace("xlink:href", "href"))
@@ -324,4 +346,12 @@ def _section(section):
         caption = ""
     if section.table is not None:
         parts.append(f"<figure>{caption}{table_html(section.table, label=label)}</figure>")
+    for number, (title, figure) in enumerate(section.folded.items()):
+        parts.append(_folded(title, figure, prefix=f"{section.link}-{number}"))
     return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"
+
+
+def _folded(title, figure, *, prefix):
+    svg = inline_svg(figure, label=title, prefix=prefix)
+    summary = f"<summary>{html.escape(title)}</summary>"
+    return f'<details>{summary}<figure><div class="card">{svg}</div></figure></details>'

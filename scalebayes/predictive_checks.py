@@ -1,6 +1,7 @@
 """Where a law fails its own runs: residuals along D/N, N and compute, and leave-one-out PIT."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,34 @@ CAPTION = (
 
 _MAX_PARETO_K = 0.7
 _REPLICATES = 20  # of noise, per draw
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checks:
+    """What the checks of one fit, and their figure, are made of.
+
+    Parameters
+    ----------
+    residuals : DataArray
+        From `standardised_residuals`.
+    axes : Dataset
+        From `axis_values`.
+    pit, pareto_k : ndarray or None
+        From `loo_pit`, each [run]; None without a stored log likelihood.
+    """
+
+    residuals: xr.DataArray
+    axes: xr.Dataset
+    pit: np.ndarray | None = None
+    pareto_k: np.ndarray | None = None
+
+
+def checks_of(fit):
+    """Return the `Checks` of a fit, which its row of the table and its figure share."""
+    known = {"residuals": standardised_residuals(fit), "axes": axis_values(fit)}
+    if "log_likelihood" in fit.children:
+        known["pit"], known["pareto_k"] = loo_pit(fit)
+    return Checks(**known)
 
 
 def thinned(fit, draws):
@@ -178,8 +207,8 @@ def predictive_checks(fits):
 
     Parameters
     ----------
-    fits : mapping of str to DataTree
-        Study name -> fit.
+    fits : mapping of str to DataTree or Checks
+        Study name -> fit, or its `checks_of`.
 
     Returns
     -------
@@ -187,7 +216,10 @@ def predictive_checks(fits):
         study, runs, for each of `AXES` "rho ..." and "p ...", "PIT p" and "k > 0.7" (None without
         a stored log likelihood), flagged: names of the checks that fail, in words.
     """
-    return pd.DataFrame([_checks_of(name, fit) for name, fit in fits.items()])
+    rows = [
+        _row(name, one if isinstance(one, Checks) else checks_of(one)) for name, one in fits.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def checks_text(table):
@@ -201,16 +233,14 @@ def checks_text(table):
     return shown
 
 
-def _checks_of(name, fit):
-    residuals, axes = standardised_residuals(fit), axis_values(fit)
-    row = {"study": name, "runs": residuals.sizes["run"]}
+def _row(name, checks):
+    row = {"study": name, "runs": checks.residuals.sizes["run"]}
     for axis in AXES:
-        row[f"rho {axis}"], row[f"p {axis}"] = trend(residuals, axes[axis])
+        row[f"rho {axis}"], row[f"p {axis}"] = trend(checks.residuals, checks.axes[axis])
     row |= {"PIT p": None, "k > 0.7": None}
-    if "log_likelihood" in fit.children:
-        pit, pareto_k = loo_pit(fit)
-        row["PIT p"] = float(stats.kstest(pit, "uniform").pvalue)
-        row["k > 0.7"] = int((pareto_k > _MAX_PARETO_K).sum())
+    if checks.pit is not None:
+        row["PIT p"] = float(stats.kstest(checks.pit, "uniform").pvalue)
+        row["k > 0.7"] = int((checks.pareto_k > _MAX_PARETO_K).sum())
     failing = [f"trend in {axis}" for axis in AXES if row[f"p {axis}"] < FLAGGED]
     failing += ["PIT"] if row["PIT p"] is not None and row["PIT p"] < FLAGGED else []
     return row | {"flagged": ", ".join(failing) or "none"}

@@ -6,27 +6,30 @@ import shutil
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
-from matplotlib import rc_context
 
 from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
 from scalebayes.fit import fit
+from scalebayes.gap import Gap, explain_gap
+from scalebayes.gap_findings import gap_frames, gap_sentences
 from scalebayes.hypothesis_table import hypothesis_rows
+from scalebayes.page import svg_text
 from scalebayes.population import pool
 from scalebayes.population_report import population_rows
-from scalebayes.reconcile_page import figure_sections, reconciliation_page
+from scalebayes.reconcile_page import checks_section, figure_sections, reconciliation_page
 from scalebayes.report import study_summary
 from scalebayes.storage import file_digest, save_fit
 from scalebayes.studies import DEFAULT_STUDIES, load_study
 from scalebayes.trees import versions
 
 HYPOTHESIS = "latent-counting"
+_FURTHER_STEPS = 6  # population, attribution, replays, a chain on each of two corpora, figures
 MANIFEST = "manifest.json"
 
 
@@ -45,11 +48,13 @@ class Reconciliation:
     headline : str
         The findings in words and the table, as printed.
     converged : bool
-        Whether every study's posterior passed the gate.
+        Whether every posterior passed the gate: each study's, the population, further fits.
     folder : Path
         Where page, tables, posteriors and manifest were written.
     hypotheses : DataFrame
         Log evidence of other hypotheses on each study (`hypothesis_table.hypothesis_rows`).
+    gap : Gap
+        What separates published exponents (`gap.explain_gap`).
     population : DataTree or None
         The studies pooled, as `population.pool` returns it; None for a single study.
     """
@@ -61,6 +66,7 @@ class Reconciliation:
     converged: bool
     folder: Path
     hypotheses: pd.DataFrame
+    gap: Gap
     population: xr.DataTree | None = None
 
 
@@ -104,7 +110,10 @@ def reconcile(
     out = _checked_folder(Path(out))
     settings = dict(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
     fits = {}
-    with _progress(progressbar, 2 * len(chosen) + 2) as advance, warnings.catch_warnings():
+    with (
+        _progress(progressbar, 2 * len(chosen) + _FURTHER_STEPS) as advance,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", NotConvergedWarning)  # said in every output instead
         for study in chosen:
             advance(study.name)
@@ -112,8 +121,9 @@ def reconcile(
         advance("population")
         pooled = _pooled(fits, cores=cores, random_seed=random_seed, cache=cache)
         table = hypothesis_rows(chosen, fits, advance=advance, cache=cache, **settings)
+        gap = explain_gap(fits, advance=advance, cache=cache, **settings)
         advance("figures and tables")
-        result = _result(fits, pooled, table, out)
+        result = _result(fits, pooled, table, gap, out)
         _write(result, settings)
     return result
 
@@ -127,20 +137,21 @@ def _pooled(fits, *, cores, random_seed, cache):
     return pool(good, omega_by_group=True, progressbar=False, **settings)
 
 
-def _result(fits, population, hypotheses, out):
+def _result(fits, population, hypotheses, gap, out):
     table = study_table(fits)
     every = [*fits.values(), *([] if population is None else [population])]
-    converged = all(one.attrs["converged"] for one in every)
+    converged = all(one.attrs["converged"] for one in every) and not gap.problems
     summary = [study_summary(one) for one in fits.values()]
     summary += [] if population is None else [pd.DataFrame(population_rows(population))]
     return Reconciliation(
         fits=fits,
         summary=pd.concat(summary, ignore_index=True),
         table=table,
-        headline=headline(fits, table, population),
+        headline=headline(fits, table, population, why=gap_sentences(gap)),
         converged=converged,
         folder=out,
         hypotheses=hypotheses,
+        gap=gap,
         population=population,
     )
 
@@ -159,12 +170,19 @@ def _write(result, settings):
         result.summary.to_csv(part / "summary.csv", index=False)
         _weights(result.fits).to_csv(part / "omega_weights.csv", index=False)
         result.hypotheses.to_csv(part / "hypotheses.csv", index=False)
-        figures = figure_sections(result.fits, result.population)
-        text = reconciliation_page(
-            result.fits, result.table, figures, result.population, hypotheses=result.hypotheses
-        )
+        for name, one in gap_frames(result.gap).items():
+            one.to_csv(part / f"{name}.csv", index=False)
+        figures = [
+            replace(section, figure=svg_text(section.figure))
+            for section in figure_sections(result.fits, result.population, gap=result.gap)
+        ]
+        checks = checks_section(result.fits)
+        known = {"hypotheses": result.hypotheses, "checks": checks, "gap": result.gap}
+        known["why"] = gap_sentences(result.gap)
+        text = reconciliation_page(result.fits, result.table, figures, result.population, **known)
         (part / "index.html").write_text(text, encoding="utf-8")
-        _save_figures(figures, part / "figures")
+        _save_texts({one.link: one.figure for one in figures}, part / "figures")
+        _save_texts(checks.folded, part / "figures" / "checks")
         manifest = json.dumps(_manifest(result, settings, part), indent=2)
         (part / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         part.chmod(0o755)
@@ -176,11 +194,10 @@ def _write(result, settings):
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _save_figures(sections, folder):
+def _save_texts(svgs, folder):
     folder.mkdir()
-    for section in sections:
-        with rc_context({"svg.hashsalt": "scalebayes"}):
-            section.figure.savefig(folder / f"{section.link}.svg", metadata={"Date": None})
+    for name, text in svgs.items():
+        (folder / f"{name}.svg").write_text(text, encoding="utf-8")
 
 
 def _swap(part, out):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes import exponent_plots, plots
+from scalebayes.check_plots import plot_predictive_checks
 from scalebayes.findings import (
     caveats,
     exponent_legend,
@@ -13,15 +14,16 @@ from scalebayes.findings import (
     ratio_legend,
     sentences,
 )
+from scalebayes.gap_sections import gap_figures, gap_tables
 from scalebayes.hypothesis_table import CAPTION as HYPOTHESES_CAPTION
 from scalebayes.hypothesis_table import shown_table
 from scalebayes.optimum import optimal
-from scalebayes.page import Section, page
+from scalebayes.page import Section, page, svg_text
 from scalebayes.population_findings import checks_table, population_table
 from scalebayes.population_plots import plot_recipe_effects, plot_shrinkage
 from scalebayes.population_report import legend
 from scalebayes.predictive_checks import CAPTION as CHECKS_CAPTION
-from scalebayes.predictive_checks import checks_text, predictive_checks
+from scalebayes.predictive_checks import checks_of, checks_text, predictive_checks
 
 _SHOWN = "hoffmann2022-epoch"  # the study whose exponent stands beside the published ones
 _CURVE = 10.0 ** np.arange(17.0, 25.01, 0.25)
@@ -55,6 +57,12 @@ _EXPONENTS_CAPTION = (
 )
 
 
+_CHECK_FIGURES_CAPTION = (
+    "Under each study's name, its residuals: dots are posterior medians, triangles at the edge lie "
+    "beyond 6 scales of the noise; line and band: median of bins of equally many runs, with its "
+    "90% interval over the posterior. Fourth panel: distribution of the PIT less that of uniform "
+    "values, which stays within the shaded band with probability 95%."
+)
 _SHRINKAGE_CAPTION = (
     "Exponent a and optimal tokens per parameter of each study at 5.76e23 FLOP, total parameters, "
     "C = 6ND, models of the study's own shape: alone (omega summed out by its own evidence) and in "
@@ -69,13 +77,14 @@ _RECIPE_CAPTION = (
 )
 
 
-def figure_sections(fits, population=None):
-    """Return the page's sections with figures."""
+def figure_sections(fits, population=None, *, gap=None):
+    """Return the page's sections with figures, those of a `Gap` first."""
     curves = {
         name: optimal(one, _CURVE, counting="total", architecture="study")
         for name, one in fits.items()
     }
     return [
+        *([] if gap is None else gap_figures(gap)),
         *_population_figures(population),
         Section(
             heading="Tokens per parameter",
@@ -185,7 +194,25 @@ def _exponent_sections(fits):
     ]
 
 
-def reconciliation_page(fits, table, figures, population=None, *, hypotheses=None):
+def checks_section(fits):
+    """Return the section of predictive checks: their table, and folded a figure per study.
+
+    Figures are texts of SVG files, with letters as text: outlined ones would double the page.
+    """
+    checks = {name: checks_of(one) for name, one in fits.items()}
+    figures = {name: plot_predictive_checks(one, checks=checks[name]) for name, one in fits.items()}
+    return Section(
+        heading="Where the law fails its own runs",
+        anchor="predictive-checks",
+        table=checks_text(predictive_checks(checks)),
+        caption=f"{CHECKS_CAPTION} {_CHECK_FIGURES_CAPTION}",
+        folded={name: svg_text(figure, outlined=False) for name, figure in figures.items()},
+    )
+
+
+def reconciliation_page(
+    fits, table, figures, population=None, *, hypotheses=None, checks=None, gap=None, why=()
+):
     """Return the HTML page of a reconciliation.
 
     Parameters
@@ -199,6 +226,12 @@ def reconciliation_page(fits, table, figures, population=None, *, hypotheses=Non
         From `population.pool`.
     hypotheses : DataFrame, optional
         From `hypothesis_table.hypothesis_rows`.
+    checks : Section, optional
+        From `checks_section`; made where it is not given.
+    gap : Gap, optional
+        From `gap.explain_gap`; adds its tables.
+    why : sequence of str
+        What separates published exponents, in words.
 
     Returns
     -------
@@ -212,14 +245,10 @@ def reconciliation_page(fits, table, figures, population=None, *, hypotheses=Non
     )
     weights = [column for column in table if column.startswith("omega")]
     tables = [
+        *([] if gap is None else gap_tables(gap)),
         *_population_tables(population),
         *_hypothesis_tables(hypotheses),
-        Section(
-            heading="Where the law fails its own runs",
-            anchor="predictive-checks",
-            table=checks_text(predictive_checks(fits)),
-            caption=CHECKS_CAPTION,
-        ),
+        checks_section(fits) if checks is None else checks,
         Section(
             heading="Studies",
             anchor="studies",
@@ -239,7 +268,7 @@ def reconciliation_page(fits, table, figures, population=None, *, hypotheses=Non
             caption="Which runs of each published table are used, and where it is from.",
         ),
     ]
-    failed, *said = _split_banner(sentences(fits, population))
+    failed, *said = _split_banner(sentences(fits, population, why=why))
     return page(
         title="scalebayes: reconciliation",
         lead="\n\n".join(said),

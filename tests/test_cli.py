@@ -459,6 +459,42 @@ def test_a_model_is_shown_as_latex_graph_and_expectations(run, tmp_path):
     assert "D*/N*" in run("models", "symmetric", "--prior-predictive").out
 
 
+def test_what_a_prior_expects_is_drawn_into_the_file_that_is_named(run, tmp_path):
+    asked = ("models", "kaplan", "--prior-predictive", "--figure", "prior.svg")
+    done = run(*asked)
+    assert done.code == 0
+    assert "D*/N*" in done.out and "Wrote prior.svg" in done.err
+    first = (tmp_path / "prior.svg").read_bytes()
+    assert json.loads(run(*asked, "--json").out)["rows"]
+    assert (tmp_path / "prior.svg").read_bytes() == first
+    run(*asked, "--seed", 2)
+    assert (tmp_path / "prior.svg").read_bytes() != first
+
+
+UNDRAWN = {
+    "an unknown suffix": (("--prior-predictive", "--figure", "a.jpg"), 2, "ends in .svg, .png"),
+    "no suffix": (("--prior-predictive", "--figure", "a"), 2, "no suffix"),
+    "nothing to draw": (("--figure", "a.svg"), 2, "give both"),
+    "no such folder": (("--prior-predictive", "--figure", "b/a.svg"), 4, "cannot be written"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), UNDRAWN.values(), ids=UNDRAWN)
+def test_a_figure_that_cannot_be_is_refused_before_anything_is_done(
+    run, tmp_path, arguments, code, said
+):
+    done = run("models", "kaplan", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert said in " ".join(done.err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_of_no_model_is_refused(run):
+    done = run("models", "--figure", "prior.svg")
+    assert done.code == 2
+    assert "--figure: of which model?" in done.err
+
+
 def test_latex_of_no_model_is_refused(run):
     done = run("models", "--latex")
     assert done.code == 2

@@ -5,10 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from scalebayes.errors import InputError
-from scalebayes.page import Section, banner, inline_svg, not_converged, page, prose, table_html
+from scalebayes.page import (
+    Section,
+    banner,
+    inline_svg,
+    not_converged,
+    page,
+    prose,
+    svg_text,
+    table_html,
+)
 
 EVIL = "<script>alert('x')</script> & \"more\""
 _VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -216,3 +226,43 @@ def test_an_anchor_that_is_no_plain_word_is_refused():
 )
 def test_an_anchor_is_made_from_the_heading(heading, link):
     assert Section(heading=heading).link == link
+
+
+def folded_page():
+    folded = {EVIL: made_figure(), "second": svg_text(made_figure())}
+    table = pd.DataFrame({"a": [1]})
+    sections = [Section(heading="Checks", table=table, folded=folded)]
+    sections += [Section(heading="Figure", figure=made_figure())]
+    return page(title="t", lead="", sections=sections)
+
+
+def test_folded_figures_are_closed_under_their_titles_and_share_no_id():
+    text = folded_page()
+    found = outline(text)
+    assert found.unbalanced == 0
+    assert (found.tags.count("details"), found.tags.count("svg")) == (2, 3)
+    assert "open" not in dict(found.attributes)
+    assert EVIL in found.words and "second" in found.words
+    ids = [value for name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_section_with_folded_figures_stands_among_the_tables():
+    text = folded_page()
+    assert text.index('id="figure"') < text.index('id="checks"')
+
+
+def test_the_text_of_a_figure_stands_for_the_figure():
+    figure = made_figure()
+    text = svg_text(figure)
+    assert inline_svg(text, label="x", prefix="p") == inline_svg(figure, label="x", prefix="p")
+
+
+def test_letters_are_shapes_or_text_and_text_takes_less_room():
+    with rc_context({"font.family": "DejaVu Sans"}):
+        figure = made_figure("unmistakable")
+    figure.axes[0].set_title("bold", loc="left", fontweight="bold")
+    shapes, text = svg_text(figure), svg_text(figure, outlined=False)
+    assert ">unmistakable</text>" in text and "</text>" not in shapes
+    assert len(text) < 0.75 * len(shapes)
+    assert text.count("sans-serif") == text.count("</text>")

@@ -1,16 +1,20 @@
+import dataclasses
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 from scalebayes.check_plots import binned_medians, plot_predictive_checks
 from scalebayes.laws import chinchilla
 from scalebayes.likelihoods import log_likelihood
+from scalebayes.page import svg_text
 from scalebayes.plots import predicted_loss
 from scalebayes.predictive_checks import (
     FLAGGED,
     axis_values,
+    checks_of,
     checks_text,
     loo_pit,
     predictive_checks,
@@ -169,3 +173,31 @@ def test_the_figure_has_a_panel_per_axis_and_one_of_the_pit():
     assert len(labels) == 4
     assert labels[-1] == "leave-one-out PIT"
     assert "made" in figure.axes[0].get_title(loc="left")
+
+
+def test_checks_made_once_give_the_table_and_the_figure_that_the_fit_gives():
+    fit, checks = known_fit(slope=2.0), checks_of(known_fit(slope=2.0))
+    pd.testing.assert_frame_equal(predictive_checks({"a": checks}), predictive_checks({"a": fit}))
+    assert svg_text(plot_predictive_checks(fit, checks=checks)) == svg_text(
+        plot_predictive_checks(fit)
+    )
+
+
+def test_every_residual_beyond_six_scales_is_a_triangle_at_the_edge():
+    checks = checks_of(known_fit())
+    far = checks.residuals.copy()
+    far[0], far[1] = 9.0, -8.0
+    figure = plot_predictive_checks(known_fit(), checks=dataclasses.replace(checks, residuals=far))
+    dots, edge = figure.axes[0].collections[:2]
+    assert len(dots.get_offsets()) == far.sizes["run"] - 2
+    assert sorted(edge.get_offsets()[:, 1]) == [-6.0, 6.0]
+
+
+def test_powers_of_ten_on_an_axis_are_read_as_such():
+    figure = plot_predictive_checks(known_fit())
+    axis = figure.axes[1].xaxis
+    figure.draw_without_rendering()
+    read = [label.get_text() for label in axis.get_majorticklabels()]
+    digits = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    powers = [float(f"1e{text.removeprefix('10').translate(digits)}") for text in read]
+    np.testing.assert_allclose(powers, axis.get_majorticklocs())

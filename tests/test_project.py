@@ -61,8 +61,8 @@ ORDER = (
         "findings",
     ),
     *("attribution", "recipe_chain", "replays", "advice", "gap", "gap_findings", "gap_plots"),
-    *("page", "reconcile_page", "reconcile", "plan"),
-    *("model_graph", "model_pages", "formatting", "arguments", "options", "console"),
+    *("page", "figure_files", "gap_sections", "reconcile_page", "reconcile", "plan"),
+    *("model_graph", "model_pages", "prior_plots", "formatting", "arguments", "options", "console"),
     *("cli_models", "cli_pool", "cli_compare", "cli"),
 )
 MAY_IMPORT_PYMC = {

@@ -72,6 +72,16 @@ def _unescaped(result):
     return html.unescape((result.folder / "index.html").read_text())
 
 
+def test_every_study_has_a_figure_of_its_checks_beside_the_page_and_folded_in_it(result):
+    page = (result.folder / "index.html").read_text()
+    assert page.count("<details>") == len(STUDIES)
+    for name in STUDIES:
+        assert f"<summary>{name}</summary>" in page
+        svg = (result.folder / "figures" / "checks" / f"{name}.svg").read_text()
+        assert svg.rstrip().endswith("</svg>")
+    assert {path.stem for path in (result.folder / "figures" / "checks").iterdir()} == set(STUDIES)
+
+
 def test_the_headline_names_rows_intervals_and_the_published_frontier(result):
     assert f"{result.fits[STUDIES[0]].attrs['n_used']} of 132" in result.headline
     assert "90% equal-tailed interval" in result.headline

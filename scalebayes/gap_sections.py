@@ -1,0 +1,119 @@
+"""The parts of the page of `reconcile` that say why published exponents disagree."""
+
+from scalebayes.gap_findings import (
+    attribution_table,
+    chains_table,
+    costs_table,
+    ranges_table,
+    ratios_table,
+    replays_table,
+)
+from scalebayes.gap_plots import plot_attribution, plot_chains, plot_replays
+from scalebayes.page import Section
+
+_WORLD = "the posterior of Hoffmann's 240 digitised points, omega summed out"
+_ATTRIBUTION_CAPTION = (
+    "What turns Hoffmann's exponent into Kaplan's when Kaplan's frontier regression is "
+    f"replayed in one world, {_WORLD}: sizes of Kaplan's models (Pearce & Song's replay), 1e14"
+    " to 5e20 FLOP, one vocabulary matrix a model whose size is drawn from a prior. Each bar "
+    "is a factor's Shapley value, its effect averaged over the orders in which factors can be"
+    " switched; medians with 90% equal-tailed intervals over the posterior, noise of runs "
+    "left out. Top: N* is the best size trained at each budget. Bottom: N* is read off a "
+    "surface fitted to Kaplan's sizes and tokens (Huber loss), where leaving out E is a "
+    "factor too. Diamonds: 0.50 and 0.73 as published."
+)
+_CHAIN_CAPTION = (
+    "Porian et al.'s runs, from Kaplan's setup to a tuned one, each step in the order in "
+    "which they took it: change of the exponent of N* in C. The first two rows count a "
+    "vocabulary matrix in N or in C alone, on the same runs; the third counts it in both, the"
+    " rest keep it counted. isoFLOP curves: the published procedure under the noise between "
+    "seeds; isoFLOP law and loss surface: posteriors of laws, the surface with omega summed "
+    "out, between the ends of each stage's budgets. Medians with 90% equal-tailed intervals; "
+    "those of the isoFLOP law are too wide for counts, which are refitted to the same runs. "
+    "Diamonds: changes of the published exponents. The last step changes both the tuning and,"
+    " to a constant rate, the schedule."
+)
+_REPLAYS_CAPTION = (
+    "What published procedures would have reported in the world of each study: a law drawn "
+    "from its posterior, then noise of runs, at the procedure's sizes and budgets (Kaplan's "
+    "by Pearce & Song; approach 2 with nine sizes a budget about the optimum, within a factor"
+    " of 5; Porian's and approach 3 at the study's own runs). Medians with 90% equal-tailed "
+    "predictive intervals. p: two-sided, of 2000 draws; a check, not a test, and not "
+    "independent where the number was read off the same runs. Kaplan's 0.88 is from runs of "
+    "one batch size, 0.73 after adjusting."
+)
+_RANGES_CAPTION = (
+    "The exponent that the frontier regression reads with N and C counted alike, without and "
+    f"with vocabulary matrices, over three ranges of compute; world: {_WORLD}. Medians with "
+    "90% equal-tailed intervals. Counting acts at finite range only."
+)
+_COSTS_CAPTION = (
+    "Compute that a recipe wastes: 1 - C'/C, where the recipe it is compared with reaches at "
+    "its own optimum with C' the loss that this one reaches with C (count and FLOP with one "
+    "vocabulary matrix). From fits of Porian's stages 2 to 5, whose losses are of one "
+    "validation set; medians with 90% equal-tailed intervals, if the law holds. The runs span"
+    " 1.25e16 to 2.56e19 FLOP."
+)
+_RATIOS_CAPTION = (
+    "Compute-optimal tokens per parameter and the exponent of N* in C by budget, from "
+    "Hoffmann's points, models of their shape; without vocabulary matrices C is 6 body D, in "
+    "total 6 N D. Medians with 90% equal-tailed intervals, if the law holds. The runs span "
+    "1.4e18 to 1.3e22 FLOP."
+)
+
+
+def gap_figures(gap):
+    """Return sections with figures: attribution, chain, replays, as far as there are any."""
+    sections = []
+    if gap.counts is not None:
+        sections.append(
+            Section(
+                heading="Why 0.73 and 0.50: counts and form of the law",
+                anchor="attribution",
+                figure=plot_attribution(gap.counts),
+                table=attribution_table(gap.counts),
+                caption=_ATTRIBUTION_CAPTION,
+            )
+        )
+    if gap.chains:
+        sections.append(
+            Section(
+                heading="Why 0.73 and 0.50: Porian's chain of runs",
+                anchor="chain",
+                figure=plot_chains(gap.chains),
+                table=chains_table(gap.chains),
+                caption=_CHAIN_CAPTION,
+            )
+        )
+    if len(gap.replays):
+        sections.append(
+            Section(
+                heading="What each procedure would have reported",
+                anchor="replays",
+                figure=plot_replays(gap.replays),
+                caption=_REPLAYS_CAPTION,
+            )
+        )
+    return sections
+
+
+def gap_tables(gap):
+    """Return sections with tables: ranges, advice, costs of recipes, replays."""
+    sections = []
+    if gap.counts is not None:
+        table = ranges_table(gap.counts)
+        sections.append(_table("Where counting acts", "ranges", table, _RANGES_CAPTION))
+    if gap.ratios is not None:
+        table = ratios_table(gap.ratios)
+        sections.append(_table("Tokens per parameter by budget", "advice", table, _RATIOS_CAPTION))
+    if gap.costs:
+        table = costs_table(gap.costs)
+        sections.append(_table("What recipes cost", "costs", table, _COSTS_CAPTION))
+    if len(gap.replays):
+        table = replays_table(gap.replays)
+        sections.append(_table("Replays in numbers", "replay-table", table, _REPLAYS_CAPTION))
+    return sections
+
+
+def _table(heading, anchor, table, caption):
+    return Section(heading=heading, anchor=anchor, table=table, caption=caption)
