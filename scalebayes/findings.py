@@ -23,7 +23,10 @@ from scalebayes.text_table import text_table
 _INTERVAL = f"{CI_PROB:.0%} equal-tailed interval"
 _CHINCHILLA = f"{number(CHINCHILLA_COMPUTE)} FLOP"
 _EXPONENTS = ("exponent a", "classical a", "law over its range", "published", "note")
-_LINE = 110  # letters
+_LINE = 100  # letters
+
+WHY, ALONE, POOLED = "Why 0.73 and 0.50", "Each study by itself", "The studies pooled"
+"""Titles of `grouped_sentences`."""
 
 
 def study_table(fits):
@@ -95,28 +98,25 @@ def headline(fits, table, population=None, *, why=()):
         From `study_table`.
     population : DataTree, optional
     why : sequence of str
-        As in `sentences`.
+        As in `grouped_sentences`.
     """
     exponents = text_table(table[["study", *_EXPONENTS]])
     optima = text_table(table[[column for column in table if column not in _EXPONENTS]])
-    blocks = [
-        *map(_wrapped, sentences(fits, population, why=why)),
-        "",
-        exponents,
-        "",
-        *exponent_legend(),
-        "",
-    ]
-    return "\n".join([*blocks, optima, "", *ratio_legend(), *omega_legend(), "", *caveats()])
+    banner, parts = grouped_sentences(fits, population, why=why)
+    blocks = [*banner, *([""] if banner else [])]
+    for title, said in parts.items():
+        blocks += [f"{title}:", *map(_item, said), ""]
+    blocks += [exponents, "", *exponent_legend(), "", optima, "", *ratio_legend()]
+    return "\n".join([*blocks, *omega_legend(), "", *caveats()])
 
 
-def _wrapped(sentence):
-    """Return a sentence in lines of a terminal; a warning stays on its one line."""
-    return sentence if sentence.startswith("NOT") else textwrap.fill(sentence, _LINE)
+def _item(sentence):
+    """Return a sentence as an item of a list in a terminal."""
+    return textwrap.fill(sentence, _LINE, initial_indent="- ", subsequent_indent="  ")
 
 
-def sentences(fits, population=None, *, why=()):
-    """Return what the posteriors say, in words, with what qualifies it first.
+def grouped_sentences(fits, population=None, *, why=()):
+    """Return warnings, and what the posteriors say in words by title.
 
     Parameters
     ----------
@@ -125,6 +125,12 @@ def sentences(fits, population=None, *, why=()):
         From `population.pool`.
     why : sequence of str
         What separates published exponents, in words; warnings among them begin with "NOT".
+
+    Returns
+    -------
+    warnings : list of str
+    sentences : dict of str to list of str
+        By title; no title without a sentence.
     """
     failed = [name for name, one in fits.items() if not one.attrs["converged"]]
     findings = {
@@ -135,21 +141,27 @@ def sentences(fits, population=None, *, why=()):
         if one.attrs["converged"] and "a" not in json.loads(one.attrs["still_prior"])
     }
     decided = {name: one.attrs["omega_decided"] for name, one in fits.items()}
-    banner = [f"NOT CONVERGED: {name}: {fits[name].attrs['problems']}." for name in failed]
     pooled = [] if population is None else population_sentences(population)
-    warned = [line for line in pooled if line.startswith("NOT CONVERGED")]
-    doubts = [line for line in why if line.startswith("NOT CONVERGED")]
-    return [
-        *banner,
-        *warned,
-        *doubts,
-        *(line for line in why if line not in doubts),
-        f"{len(fits)} studies, each read by itself; {len(fits) - len(failed)} converged, "
-        f"{len(findings)} tell their exponent (posterior sd below half the prior's).",
-        *_spread_sentences(findings),
-        _decided_sentence(decided),
-        *pooled[len(warned) :],
-    ]
+    parts = {
+        WHY: list(why),
+        ALONE: [
+            f"{len(fits)} studies, each read by itself; {len(fits) - len(failed)} converged, "
+            f"{len(findings)} tell their exponent (posterior sd below half the prior's).",
+            *_spread_sentences(findings),
+            _decided_sentence(decided),
+        ],
+        POOLED: pooled,
+    }
+    warnings = [f"NOT CONVERGED: {name}: {fits[name].attrs['problems']}." for name in failed]
+    warnings += [line for said in parts.values() for line in said if _is_warning(line)]
+    kept = {
+        title: [line for line in said if not _is_warning(line)] for title, said in parts.items()
+    }
+    return warnings, {title: said for title, said in kept.items() if said}
+
+
+def _is_warning(line):
+    return line.startswith("NOT CONVERGED")
 
 
 def _spread_sentences(findings):

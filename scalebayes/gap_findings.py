@@ -32,13 +32,18 @@ def gap_sentences(gap):
     """
     return [
         *(f"NOT CONVERGED: {problem}." for problem in gap.problems),
-        *_count_sentences(gap.counts),
-        *_replay_sentences(gap.replays),
-        *_chain_sentences(gap.chains),
-        *_route_sentence(gap),
-        *_cost_sentences(gap.costs),
-        *_ratio_sentences(gap.ratios),
+        *count_sentences(gap.counts),
+        *chain_sentences(gap.chains),
+        *route_sentences(gap),
+        *replay_sentences(gap.replays),
+        *cost_sentences(gap.costs),
+        *ratio_sentences(gap.ratios),
     ]
+
+
+def gap_lead(gap):
+    """Return the sentences of `gap_sentences` that stand on top of a page, without warnings."""
+    return [*count_sentences(gap.counts), *chain_sentences(gap.chains), *route_sentences(gap)]
 
 
 def attribution_table(counts):
@@ -195,7 +200,8 @@ def _summary(draws):
     return {"median": median, "lower": lower, "upper": upper, "ci_prob": CI_PROB}
 
 
-def _count_sentences(counts):
+def count_sentences(counts):
+    """Return what counts and the law's form do to the exponent, and over which range."""
     if counts is None:
         return []
     frontier, fitted = (counts[key].to_dataset() for key in _INSTRUMENTS)
@@ -252,7 +258,8 @@ def _offset_verdict(effect):
     return "whether a missing offset is part of the gap is undecided"
 
 
-def _replay_sentences(replays):
+def replay_sentences(replays):
+    """Return how replays compare with what was published."""
     known = replays[replays["p"].notna()]
     if not len(known):
         return []
@@ -270,7 +277,8 @@ def _replay_sentences(replays):
     return [f"{said}. In the world of Hoffmann's points: {'; '.join(parts)}."]
 
 
-def _chain_sentences(chains):
+def chain_sentences(chains):
+    """Return what each step of Porian's chain does, and where readings disagree."""
     sentences = []
     for corpus, chain in chains.items():
         curves = chain["effect"].sel(reading=ISOFLOP_CURVES)
@@ -299,7 +307,7 @@ def _disagree(effect):
     return ends[:, 0].max() > ends[:, 2].min()
 
 
-def _route_sentence(gap):
+def route_sentences(gap):
     """Return whether the two routes agree on what counting does."""
     if gap.counts is None or not gap.chains:
         return []
@@ -322,7 +330,8 @@ def _route_sentence(gap):
     ]
 
 
-def _cost_sentences(costs):
+def cost_sentences(costs):
+    """Return the compute that recipes waste, a sentence per recipe."""
     sentences = []
     for recipe in dict.fromkeys(recipe for _, recipe in costs):
         parts = []
@@ -338,7 +347,8 @@ def _cost_sentences(costs):
     return sentences
 
 
-def _ratio_sentences(ratios):
+def ratio_sentences(ratios):
+    """Return whether small budgets want more tokens per parameter, in both counts."""
     if ratios is None:
         return []
     ratio = ratios[ratios["quantity"] == "tokens_per_parameter"]

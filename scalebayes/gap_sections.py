@@ -3,9 +3,12 @@
 from scalebayes.gap_findings import (
     attribution_table,
     chains_table,
+    cost_sentences,
     costs_table,
     ranges_table,
+    ratio_sentences,
     ratios_table,
+    replay_sentences,
     replays_table,
 )
 from scalebayes.gap_plots import plot_attribution, plot_chains, plot_replays
@@ -90,6 +93,7 @@ def gap_figures(gap):
             Section(
                 heading="What each procedure would have reported",
                 anchor="replays",
+                text="\n\n".join(replay_sentences(gap.replays)),
                 figure=plot_replays(gap.replays),
                 caption=_REPLAYS_CAPTION,
             )
@@ -104,16 +108,20 @@ def gap_tables(gap):
         table = ranges_table(gap.counts)
         sections.append(_table("Where counting acts", "ranges", table, _RANGES_CAPTION))
     if gap.ratios is not None:
+        said = ratio_sentences(gap.ratios)
         table = ratios_table(gap.ratios)
-        sections.append(_table("Tokens per parameter by budget", "advice", table, _RATIOS_CAPTION))
+        title = "Tokens per parameter by budget"
+        sections.append(_table(title, "advice", table, _RATIOS_CAPTION, said))
     if gap.costs:
+        said = cost_sentences(gap.costs)
         table = costs_table(gap.costs)
-        sections.append(_table("What recipes cost", "costs", table, _COSTS_CAPTION))
+        sections.append(_table("What recipes cost", "costs", table, _COSTS_CAPTION, said))
     if len(gap.replays):
         table = replays_table(gap.replays)
         sections.append(_table("Replays in numbers", "replay-table", table, _REPLAYS_CAPTION))
     return sections
 
 
-def _table(heading, anchor, table, caption):
-    return Section(heading=heading, anchor=anchor, table=table, caption=caption)
+def _table(heading, anchor, table, caption, said=()):
+    text = "\n".join(f"- {one}" for one in said)
+    return Section(heading=heading, anchor=anchor, table=table, caption=caption, text=text)

@@ -178,7 +178,6 @@ def _write(result, settings):
         ]
         checks = checks_section(result.fits)
         known = {"hypotheses": result.hypotheses, "checks": checks, "gap": result.gap}
-        known["why"] = gap_sentences(result.gap)
         text = reconciliation_page(result.fits, result.table, figures, result.population, **known)
         (part / "index.html").write_text(text, encoding="utf-8")
         _save_texts({one.link: one.figure for one in figures}, part / "figures")

@@ -8,18 +8,22 @@ import pandas as pd
 from scalebayes import exponent_plots, plots
 from scalebayes.check_plots import plot_predictive_checks
 from scalebayes.findings import (
+    ALONE,
+    POOLED,
+    WHY,
     caveats,
     exponent_legend,
+    grouped_sentences,
     omega_legend,
     ratio_legend,
-    sentences,
 )
+from scalebayes.gap_findings import gap_lead, gap_sentences
 from scalebayes.gap_sections import gap_figures, gap_tables
 from scalebayes.hypothesis_table import CAPTION as HYPOTHESES_CAPTION
 from scalebayes.hypothesis_table import shown_table
 from scalebayes.optimum import optimal
 from scalebayes.page import Section, page, svg_text
-from scalebayes.population_findings import checks_table, population_table
+from scalebayes.population_findings import checks_table, population_sentences, population_table
 from scalebayes.population_plots import plot_recipe_effects, plot_shrinkage
 from scalebayes.population_report import legend
 from scalebayes.predictive_checks import CAPTION as CHECKS_CAPTION
@@ -143,10 +147,12 @@ def _population_figures(population):
 def _population_tables(population):
     if population is None:
         return []
+    said = [one for one in population_sentences(population) if not one.startswith("NOT CONVERGED")]
     return [
         Section(
             heading="The population",
             anchor="population",
+            text=_items(said[1:]),
             table=population_table(population),
             caption=legend(population).replace("\n", " "),
         ),
@@ -211,7 +217,7 @@ def checks_section(fits):
 
 
 def reconciliation_page(
-    fits, table, figures, population=None, *, hypotheses=None, checks=None, gap=None, why=()
+    fits, table, figures, population=None, *, hypotheses=None, checks=None, gap=None
 ):
     """Return the HTML page of a reconciliation.
 
@@ -229,9 +235,7 @@ def reconciliation_page(
     checks : Section, optional
         From `checks_section`; made where it is not given.
     gap : Gap, optional
-        From `gap.explain_gap`; adds its tables.
-    why : sequence of str
-        What separates published exponents, in words.
+        From `gap.explain_gap`; adds its tables and what it says.
 
     Returns
     -------
@@ -268,18 +272,32 @@ def reconciliation_page(
             caption="Which runs of each published table are used, and where it is from.",
         ),
     ]
-    failed, *said = _split_banner(sentences(fits, population, why=why))
+    why = [] if gap is None else gap_sentences(gap)
+    warnings, parts = grouped_sentences(fits, population, why=why)
     return page(
         title="scalebayes: reconciliation",
-        lead="\n\n".join(said),
+        lead=_lead(parts, gap),
         sections=[*figures, *tables],
-        warnings=failed,
+        warnings=warnings,
     )
 
 
-def _split_banner(sentences):
-    banner = [line for line in sentences if line.startswith("NOT CONVERGED")]
-    return [banner, *sentences[len(banner) :]]
+def _lead(parts, gap):
+    """Return the top of the page: what matters most of each part, as lists under their titles."""
+    shown = {title: said for title, said in parts.items() if title == ALONE}
+    if gap is not None and WHY in parts:
+        shown = {WHY: gap_lead(gap)} | shown
+    if POOLED in parts:
+        shown[POOLED] = parts[POOLED][:1]
+    blocks = []
+    for title, said in shown.items():
+        if said:
+            blocks += [f"{title}:", _items(said)]
+    return "\n\n".join(blocks)
+
+
+def _items(said):
+    return "\n".join(f"- {one}" for one in said)
 
 
 def _citation(one):

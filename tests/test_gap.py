@@ -1,0 +1,43 @@
+import pytest
+from fits import hoffmann_fit, small_latent_fit
+
+from scalebayes.gap import explain_gap
+from scalebayes.gap_findings import gap_frames
+from scalebayes.gap_sections import gap_figures, gap_tables
+
+
+@pytest.fixture(scope="module")
+def gap():
+    return explain_gap({"hoffmann2022-epoch": hoffmann_fit()})
+
+
+def test_one_study_gives_the_attribution_in_its_world_and_no_chain(gap):
+    assert gap.chains == {}
+    assert gap.costs == {}
+    assert gap.problems == ()
+    total = gap.counts["frontier"]["total"]
+    assert 0.2 < float(total.median()) < 0.3
+
+
+def test_what_there_is_becomes_sections_with_captions(gap):
+    figures, tables = gap_figures(gap), gap_tables(gap)
+    assert [one.link for one in figures] == ["attribution", "replays"]
+    assert [one.link for one in tables] == ["ranges", "advice", "replay-table"]
+    assert all(len(one.caption) > 100 for one in [*figures, *tables])
+
+
+def test_numbers_are_given_tidy(gap):
+    frames = gap_frames(gap)
+    assert set(frames) == {"replays", "attribution", "ratio_by_budget"}
+    table = frames["attribution"].set_index(["instrument", "factor"])
+    parts = table.drop("all", level="factor").groupby("instrument")["median"].sum()
+    whole = table.xs("all", level="factor")["median"]
+    assert (parts - whole).abs().max() < 0.02
+    assert (table["lower"] <= table["upper"]).all()
+
+
+def test_another_study_has_no_attribution():
+    gap = explain_gap({"elsewhere": small_latent_fit()})
+    assert gap.counts is None
+    assert [one.link for one in gap_figures(gap)] == ["replays"]
+    assert set(gap.replays["world"]) == {"elsewhere"}
