@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-import xarray as xr
 
 from scalebayes.errors import ResultError
+from scalebayes.stored_trees import read_tree
 
 DIGEST = "content_sha256"
 """Attribute that holds the digest of everything else in a saved result."""
@@ -86,7 +86,7 @@ def load_fit(path):
         msg = f"{path}: no such file."
         raise ResultError(msg)
     try:
-        fit = xr.load_datatree(path, engine="h5netcdf")
+        fit = read_tree(path)
     except Exception as error:  # h5py and xarray raise many kinds on a damaged file
         msg = f"{path}: the file is damaged or not a result of scalebayes ({error})."
         raise ResultError(msg) from error
