@@ -15,6 +15,7 @@ from functools import cache
 import numba
 import numpy as np
 
+from scalebayes.machine_code import compiled
 from scalebayes.mixtures import MAX_COMPONENTS
 
 EXPONENTS = ("alpha", "beta")
@@ -42,14 +43,6 @@ _LOG_2_PI = math.log(2 * math.pi)
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _SIGNATURE = numba.types.int64(numba.types.uint64, *[_DOUBLES] * 4)
 _NON_FINITE = 4  # a code that nutpie takes as a divergence
-
-
-def _compiled(function):
-    """Return a function compiled, and kept on disk where there is a place for it."""
-    try:
-        return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        return numba.njit(error_model="numpy")(function)
 
 
 @dataclass(frozen=True)
@@ -167,7 +160,7 @@ def _callable(form):
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(compiled_population(form).address)
 
 
-@_compiled
+@compiled
 def _log_densities(points, data, n_recipes, n_groups):
     values, gradient = np.empty(len(points)), np.empty(points.shape[1])
     for i in range(len(points)):
@@ -176,7 +169,7 @@ def _log_densities(points, data, n_recipes, n_groups):
     return values
 
 
-@_compiled
+@compiled
 def _log_density(z, data, n_recipes, n_groups, gradient):
     """Return the log density at z, NaN where anything is not finite, and write its gradient."""
     between = (math.exp(z[2]), math.exp(z[3]), math.tanh(z[6] / 2))
@@ -192,7 +185,7 @@ def _log_density(z, data, n_recipes, n_groups, gradient):
     return total
 
 
-@_compiled
+@compiled
 def _units(between):
     """Return the sds between groups over the units of the group variables."""
     return (
@@ -201,7 +194,7 @@ def _units(between):
     )
 
 
-@_compiled
+@compiled
 def _studies(z, data, n_recipes, n_groups, between, within, gradient):
     """Return the sum of the studies' log integrals, and add its gradient.
 
@@ -244,7 +237,7 @@ def _studies(z, data, n_recipes, n_groups, between, within, gradient):
     return total
 
 
-@_compiled
+@compiled
 def _spread(within, between, alone):
     """Return var alpha, covariance and var beta of a study around its mean."""
     return (
@@ -254,7 +247,7 @@ def _spread(within, between, alone):
     )
 
 
-@_compiled
+@compiled
 def _by_scale(by_spread, scale):
     """Return derivatives by two sds and a correlation, from those by the spread's entries."""
     d11, d12, d22 = by_spread
@@ -266,7 +259,7 @@ def _by_scale(by_spread, scale):
     )
 
 
-@_compiled
+@compiled
 def _log_integral(row, alpha, beta, spread, parts):
     """Return the log integral of a study's mixture, and its derivatives.
 
@@ -317,7 +310,7 @@ def _log_integral(row, alpha, beta, spread, parts):
     return value, d_alpha / total, d_beta / total, d11 / total, d12 / total, d22 / total
 
 
-@_compiled
+@compiled
 def _groups(z, n_recipes, n_groups, between, gradient):
     """Return the log density of the group variables, and add its gradient.
 
@@ -346,7 +339,7 @@ def _groups(z, n_recipes, n_groups, between, gradient):
     return total
 
 
-@_compiled
+@compiled
 def _hyperpriors(z, data, n_recipes, gradient):
     """Return the log prior of the hyperparameters over z, and add its gradient.
 
@@ -371,7 +364,7 @@ def _hyperpriors(z, data, n_recipes, gradient):
     return total
 
 
-@_compiled
+@compiled
 def _add_normal(z, i, location, sd, gradient):
     """Return the log density of a Normal at z[i], and add its derivative."""
     standard = (z[i] - location) / sd

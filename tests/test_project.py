@@ -17,6 +17,7 @@ PACKAGE = ROOT / "scalebayes"
 ORDER = (
     *(
         "errors",
+        "machine_code",
         "progress",
         "laws",
         "noise",
@@ -36,6 +37,7 @@ ORDER = (
         "storage",
         "trees",
         "fit",
+        "expectation",
         "mixtures",
         "recipes",
         "study_cells",
