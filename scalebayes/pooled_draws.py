@@ -3,11 +3,13 @@
 Arrays only: hyperparameters in, draws and weights out.
 """
 
+import math
+
 import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import expit, logsumexp
 
-from scalebayes.mixtures import log_normal
+from scalebayes.machine_code import compiled
 
 _AVERAGED_DRAWS = 300  # of the population
 
@@ -105,9 +107,39 @@ def pooled_log_weights(cell, design, i, *, seed):
     found = _some_draws(cell, _AVERAGED_DRAWS, np.random.default_rng(seed))
     mean, spread = study_moments(found, design.recipes.x[i], design.in_group[i])
     log_marginal = cell.likelihoods[i].log_integral(mean, spread)
-    log_density = log_normal(theta[None] - mean[:, None], spread[:, None])
-    averaged = logsumexp(log_density - log_marginal[:, None], axis=0)
-    return averaged - study.log_prior(theta)
+    entries = np.broadcast_to(spread, (*mean.shape, 2))[:, [0, 0, 1], [0, 1, 1]]
+    normals = np.column_stack([mean, entries, log_marginal])
+    return _log_sums(np.ascontiguousarray(theta), normals) - study.log_prior(theta)
+
+
+@compiled
+def _log_sums(points, normals):
+    """Return the log of the sum of weighted bivariate Gaussians at points [point, 2].
+
+    Each row of `normals` [normal, 6] has two means, var, covariance, var, and minus the log weight.
+    """
+    n = len(normals)
+    table = np.empty((n, 6))
+    for k in range(n):
+        v11, v12, v22 = normals[k, 2], normals[k, 3], normals[k, 4]
+        determinant = v11 * v22 - v12**2
+        table[k, 0], table[k, 1] = normals[k, 0], normals[k, 1]
+        table[k, 2], table[k, 3] = v22 / determinant, -v12 / determinant
+        table[k, 4] = v11 / determinant
+        table[k, 5] = -math.log(2 * math.pi) - 0.5 * math.log(determinant) - normals[k, 5]
+    sums, parts = np.empty(len(points)), np.empty(n)
+    for i in range(len(points)):
+        highest = -np.inf
+        for k in range(n):
+            x, y = points[i, 0] - table[k, 0], points[i, 1] - table[k, 1]
+            squared = table[k, 2] * x * x + 2 * table[k, 3] * x * y + table[k, 4] * y * y
+            parts[k] = table[k, 5] - 0.5 * squared
+            highest = max(highest, parts[k])
+        total = 0.0
+        for k in range(n):
+            total += math.exp(parts[k] - highest)
+        sums[i] = highest + math.log(total)
+    return sums
 
 
 def pareto_k(log_weights):
