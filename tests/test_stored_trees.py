@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from scalebayes import stored_trees
-from scalebayes.stored_trees import read_tree
+from scalebayes.stored_trees import read_tree, write_tree
 
 
 @pytest.fixture
@@ -69,3 +69,21 @@ def test_times_are_left_to_xarray(tree, tmp_path):
     found = read_tree(path)["posterior"]["when"]
     assert found.dtype.kind == "M"
     assert found.to_numpy()[0] == np.datetime64("2024-01-01")
+
+
+def test_a_written_tree_is_read_by_xarray_as_if_xarray_had_written_it(tree, tmp_path, monkeypatch):
+    expected = xr.load_datatree(stored(tree, tmp_path / "xarray.nc"), engine="h5netcdf")
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", None)  # not asked
+    write_tree(tree, tmp_path / "tree.nc")
+    found = xr.load_datatree(tmp_path / "tree.nc", engine="h5netcdf")
+    xr.testing.assert_identical(found, expected)
+    xr.testing.assert_identical(read_tree(tmp_path / "tree.nc"), expected)
+
+
+def test_what_the_package_does_not_store_is_written_by_xarray(tree, tmp_path):
+    when = np.array(["2024-01-01", "2024-01-02"], dtype="M8[ns]")
+    tree["posterior"]["when"] = xr.DataArray(when, dims="omega")
+    tree["posterior"]["alpha"].encoding = {"_FillValue": -1.0}
+    write_tree(tree, tmp_path / "tree.nc")
+    found = xr.load_datatree(tmp_path / "tree.nc", engine="h5netcdf")
+    xr.testing.assert_identical(found, xr.load_datatree(stored(tree, tmp_path / "xarray.nc")))
