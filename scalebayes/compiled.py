@@ -1,6 +1,7 @@
 """A model form compiled once; its log density at any study's data.
 
-The plain `pm.Model` of `build` is the definition. Its log density is compiled, with its gradient,
+The plain `pm.Model` of `build` is the definition. The form that most fits have is written out by
+hand in `additive_density`; of every other one the log density is compiled, with its gradient,
 over the sampling coordinates of `coordinates` and with every `pm.Data` turned into an input: the
 compiled code is cached on disk by PyTensor and serves any number of rows, any study and any
 parameters of priors of the same kind.
@@ -17,6 +18,11 @@ import pytensor.tensor as pt
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 
+from scalebayes.additive_density import (
+    is_written,
+    written_log_densities,
+    written_log_density,
+)
 from scalebayes.build import (
     LAW_DATA,
     RUN_DATA,
@@ -51,6 +57,11 @@ class ModelForm:
     def has_run_effect(self):
         """Return whether standardised run effects follow the latents in a point."""
         return RUN_EFFECT in self.latents
+
+    @property
+    def is_written(self):
+        """Return whether the density is written out by hand in `additive_density`."""
+        return is_written(self.law, self.likelihood, self.latents, self.dists)
 
     @property
     def columns(self):
@@ -100,6 +111,8 @@ class LogDensity:
 
     def values(self, points):
         """Return the log density (nats) at each unconstrained point [point, latent]."""
+        if self.form.is_written:
+            return written_log_densities(points, self.data, self.form.dists)
         return np.array([self.value_and_gradient(point)[0] for point in points])
 
     def constrain(self, unconstrained):
@@ -188,6 +201,15 @@ def compiled_log_density(form):
     -------
     numba.core.ccallback.CFunc
         Writes value and gradient, and returns 0; another code when either is not finite.
+    """
+    return written_log_density(form.dists) if form.is_written else graph_log_density(form)
+
+
+@lru_cache(maxsize=32)
+def graph_log_density(form):
+    """Return the same callback of any form, from the graph of its PyMC model.
+
+    The arguments are those of `compiled_log_density`.
     """
     graph = _compiled_graph(form)
     n_latents, n_columns, start = len(form.latents), len(form.columns), _start(form)

@@ -21,8 +21,8 @@ from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
 _MAX_DRAWS = 10_000_000  # about 2 GB of quantities
 _CODE = (
     *("laws", "noise", "counting", "study", "priors", "hypotheses", "isoflop", "likelihoods"),
-    *("build", "coordinates", "compiled", "sampling", "diagnostics", "evidence", "gate"),
-    *("counting_grid", "trees", "fit"),
+    *("build", "coordinates", "machine_code", "additive_density", "compiled", "sampling"),
+    *("diagnostics", "evidence", "gate", "counting_grid", "trees", "fit"),
 )
 
 

@@ -6,12 +6,11 @@ an average over the draws themselves would be all noise.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.mixture import GaussianMixture
-from threadpoolctl import ThreadpoolController
+
+from scalebayes.expectation import gaussian_mixture, mean_log_density
 
 MAX_COMPONENTS = 4
 """Most components of a mixture."""
@@ -127,15 +126,16 @@ def fitted_mixture(draws, *, seed):
     fitted, held_out = (_thinned(part) for part in (standard[:half], standard[half:]))
     best, n = -np.inf, 0
     while n < MAX_COMPONENTS:
-        score = _em(n + 1, fitted, seed).score(held_out)
+        candidate = gaussian_mixture(fitted, n + 1, regular=_REGULAR, seed=seed)
+        score = mean_log_density(held_out, *candidate)
         if score < best + _GAIN:
             break
         best, n = score, n + 1
-    found = _em(n, _thinned(standard), seed)
+    weight, mean, covariance = gaussian_mixture(_thinned(standard), n, regular=_REGULAR, seed=seed)
     return Mixture(
-        log_weight=np.log(found.weights_),
-        mean=centre + found.means_ @ root.T,
-        covariance=root @ found.covariances_ @ root.T,
+        log_weight=np.log(weight),
+        mean=centre + mean @ root.T,
+        covariance=root @ covariance @ root.T,
     )
 
 
@@ -198,23 +198,6 @@ def _narrowed(covariance):
     values, vectors = np.linalg.eigh(covariance)
     values = np.minimum(values, _WIDEST)
     return np.einsum("kij,kj,klj->kil", vectors, values, vectors)
-
-
-def _em(n_components, draws, seed):
-    # the only start of one component is its solution
-    start = "k-means++" if n_components > 1 else "random"
-    model = GaussianMixture(
-        n_components, reg_covar=_REGULAR, init_params=start, random_state=seed % 2**32
-    )
-    # threads that wait for one another cost more than they save
-    with _thread_pools().limit(limits=1):
-        return model.fit(draws)
-
-
-@cache
-def _thread_pools():
-    """Return the thread pools of the loaded libraries; to look for them takes milliseconds."""
-    return ThreadpoolController()
 
 
 def _thinned(draws):

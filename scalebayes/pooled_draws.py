@@ -9,7 +9,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import expit, logsumexp
 
-from scalebayes.kernels import compiled
+from scalebayes.machine_code import compiled
 
 _AVERAGED_DRAWS = 4000  # of the population
 _NEGLIGIBLE = 35.0  # nats: of such a term, and of all of them together, a sum loses nothing

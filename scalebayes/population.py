@@ -167,7 +167,7 @@ def population_of(studies, settings, *, prior=None, cache=True, advance=None, at
     """
     builder = _Builder(tuple(studies), settings, checked_prior(prior), cache, advance, attempts)
     if not is_latent(studies):
-        return builder.population({None: builder.settled(None, builder.cells(None))})
+        return builder.population({None: builder.settled(None)})
     omega_prior = studies[0].hypothesis.omega
     wanted = {omega_prior.lower, omega_prior.upper, *omega_prior.atoms}
     wanted |= {omega for omega in STARTING_GRID if omega_prior.lower <= omega <= omega_prior.upper}
@@ -323,31 +323,44 @@ class _Builder:
 
     def first_look(self, omega):
         """Return the population at an omega from few draws, unchecked."""
-        cells = self.cells(omega)
-        found = self._drawn(omega, cells, replace(self.settings, **_FIRST_LOOK), attempt=9)
+        found = self._looked(omega, self.cells(omega))
         self.advance("" if omega is None else f"omega {omega:g}")
         return found
 
-    def settled(self, omega, unchecked):
-        """Return the population at an omega that carries weight: checked, with refits."""
+    def settled(self, omega, look=None):
+        """Return the population at an omega that carries weight: checked, with refits.
+
+        Which studies to fit again is first asked of few draws, those of a first look; the draws
+        that are kept, made last, are asked again.
+        """
+        unchecked = self.cells(omega) if look is None else look.cells
         pairs = zip(self.studies, unchecked, strict=True)
         cells = [self._checked_cell(study, omega, held) for study, held in pairs]
-        alone, refitted = tuple(cells), []
-        for refits_left in reversed(range(_REFITS + 1)):
+        alone, refitted, refits_left = tuple(cells), [], _REFITS
+        found, in_full = look, look is None
+        if in_full:
             found = self._gated(omega, cells)
+        elif not all(map(_is_alike, cells, unchecked)):
+            found = self._looked(omega, cells)
+        while True:
             weights = [
                 pooled_log_weights(found, self, i, seed=self.settings.seed(21))
                 for i in range(len(cells))
             ]
             k = pareto_k(weights)
             again = [i for i, value in enumerate(k) if value > MAX_PARETO_K]
-            if not again or not refits_left:
+            if again and refits_left:
+                for i in again:
+                    mean, sd = study_predictive(found, self, i)
+                    near = (mean, _WIDER * sd)
+                    cells[i] = self._cell(self.studies[i], omega, checked=True, prior=near)
+                    refitted.append(self.studies[i].name)
+                refits_left -= 1
+                found, in_full = self._looked(omega, cells), False
+            elif in_full:
                 break
-            for i in again:
-                mean, sd = study_predictive(found, self, i)
-                near = (mean, _WIDER * sd)
-                cells[i] = self._cell(self.studies[i], omega, checked=True, prior=near)
-                refitted.append(self.studies[i].name)
+            else:
+                found, in_full = self._gated(omega, cells), True
         self.advance("" if omega is None else f"omega {omega:g}")
         problems = [
             f"{study.name}: {problem}"
@@ -369,13 +382,16 @@ class _Builder:
 
     def _checked_cell(self, study, omega, held):
         """Return a study's cell after the gate looked at it; the same draws where they pass."""
-        checked = self._cell(study, omega, checked=True)
+        checked = self._cell(study, omega, checked=True, first=held)
         same = np.array_equal(held.theta, checked.theta)
         return replace_problems(held, checked.problems or ()) if same else checked
 
     def _cell(self, study, omega, **options):
         seed = self.settings.random_seed
         return study_cell(study, omega, random_seed=seed, cache=self.cache, **options)
+
+    def _looked(self, omega, cells):
+        return self._drawn(omega, cells, replace(self.settings, **_FIRST_LOOK), attempt=9)
 
     def _gated(self, omega, cells):
         for attempt in range(self.attempts):
@@ -397,6 +413,10 @@ class _Builder:
         return drawn_population(omega, cells, settings=settings, attempt=attempt, **design)
 
 
+def _is_alike(cell, other):
+    return cell.likelihood is other.likelihood
+
+
 def _all_settled(cells, builder, prior):
     """Return the cells after those that carry weight were drawn in full and checked."""
     settled = set()
@@ -406,7 +426,7 @@ def _all_settled(cells, builder, prior):
         if not due:
             return cells
         for value in sorted(due):
-            cells[value] = builder.settled(value, cells[value].cells)
+            cells[value] = builder.settled(value, cells[value])
         settled |= due
 
 

@@ -15,7 +15,7 @@ from functools import cache
 import numba
 import numpy as np
 
-from scalebayes.kernels import compiled
+from scalebayes.machine_code import compiled
 from scalebayes.mixtures import MAX_COMPONENTS
 
 EXPONENTS = ("alpha", "beta")

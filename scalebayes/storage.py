@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-import xarray as xr
 
 from scalebayes.errors import ResultError
+from scalebayes.stored_trees import read_tree, write_tree
 
 DIGEST = "content_sha256"
 """Attribute that holds the digest of everything else in a saved result."""
@@ -51,7 +51,7 @@ def save_fit(fit, path):
         raise ResultError(msg) from error
     part = Path(name)
     try:
-        stored.to_netcdf(part, engine="h5netcdf")
+        write_tree(stored, part)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         load_fit(part)
@@ -86,15 +86,16 @@ def load_fit(path):
         msg = f"{path}: no such file."
         raise ResultError(msg)
     try:
-        fit = xr.load_datatree(path, engine="h5netcdf")
+        fit = read_tree(path)
+        stored = fit.attrs.pop(DIGEST, None)
+        found = content_digest(fit)
     except Exception as error:  # h5py and xarray raise many kinds on a damaged file
         msg = f"{path}: the file is damaged or not a result of scalebayes ({error})."
         raise ResultError(msg) from error
-    stored = fit.attrs.pop(DIGEST, None)
     if stored is None:
         msg = f"{path}: not a result saved by scalebayes (no {DIGEST})."
         raise ResultError(msg)
-    if stored != content_digest(fit):
+    if stored != found:
         msg = f"{path}: the file is damaged: its content does not match its SHA-256."
         raise ResultError(msg)
     for node in fit.subtree:

@@ -160,7 +160,7 @@ def pooled_studies(fits):
     ]
 
 
-def study_cell(study, omega, *, checked=False, prior=None, random_seed=1, cache=True):
+def study_cell(study, omega, *, checked=False, prior=None, first=None, random_seed=1, cache=True):
     """Return a study's `Cell` at an omega: out of its fit, or drawn anew.
 
     Parameters
@@ -172,6 +172,8 @@ def study_cell(study, omega, *, checked=False, prior=None, random_seed=1, cache=
         Whether the draws must have passed the gate; draws that fail it are made anew.
     prior : (ndarray, ndarray), optional
         Mean and standard deviation [exponent] of other Normal priors of log alpha and log beta.
+    first : Cell, optional
+        The unchecked cell, where it is known already.
     random_seed : int
     cache : bool
         Whether cells drawn anew are cached.
@@ -179,7 +181,7 @@ def study_cell(study, omega, *, checked=False, prior=None, random_seed=1, cache=
     drawn = {"seed": random_seed, "cache": cache}
     if prior is not None:
         return _drawn(study, omega, checked=checked, prior=prior, **drawn)
-    found = _held(study, omega)
+    found = _held(study, omega) if first is None else first
     if found is None:
         found = _drawn(study, omega, checked=False, prior=None, **drawn)
     if not checked:

@@ -18,6 +18,7 @@ from scalebayes.storage import (
     save_fit,
     store_in_cache,
 )
+from scalebayes.stored_trees import write_tree
 
 
 def small_tree(seed=0):
@@ -156,13 +157,13 @@ def unlike(tree, path, **kwargs):
     ORIGINAL(other, path, **kwargs)
 
 
-ORIGINAL = xr.DataTree.to_netcdf
+ORIGINAL = write_tree
 
 FAULTS = {
-    "a full disk": ("xarray.DataTree.to_netcdf", half_written, "No space left"),
+    "a full disk": ("scalebayes.storage.write_tree", half_written, "No space left"),
     "no rename": ("pathlib.Path.replace", full_disk, "No space left"),
     "no flush": ("os.fsync", full_disk, "No space left"),
-    "a disk that lies": ("xarray.DataTree.to_netcdf", unlike, "damaged"),
+    "a disk that lies": ("scalebayes.storage.write_tree", unlike, "damaged"),
 }
 
 
@@ -185,7 +186,7 @@ def test_an_interrupt_while_saving_leaves_no_half_file(tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xarray.DataTree.to_netcdf", interrupted)
+    monkeypatch.setattr("scalebayes.storage.write_tree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_fit(small_tree(2), path)
     assert [one.name for one in tmp_path.iterdir()] == ["fit.nc"]
@@ -244,7 +245,7 @@ def test_an_unwritable_cache_is_one_warning(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_the_cache_is_one_warning(cache_folder, monkeypatch):
-    monkeypatch.setattr("xarray.DataTree.to_netcdf", half_written)
+    monkeypatch.setattr("scalebayes.storage.write_tree", half_written)
     with pytest.warns(UserWarning, match="fits are not cached.*No space left") as caught:
         store_in_cache("key", small_tree())
     assert len(caught) == 1

@@ -1,4 +1,4 @@
-"""Numerical kernels compiled by numba, kept on disk where that is possible."""
+"""Functions over numbers and arrays, compiled."""
 
 import numba
 
