@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import disconnected_grad
 from scipy.special import logsumexp
 
@@ -157,20 +158,24 @@ def synthesis_model(data, *, prior=None, coords=None):
             "tau_between": pm.HalfNormal("tau_between", given["tau_between"]),
             "tau_within": pm.HalfNormal("tau_within", given["tau_within"]),
             "log_se": pm.Normal(
-                "log_se", given["log_se_location"], given["log_se_sd"], shape=data.missing.size, dims="imputed"
+                "log_se",
+                given["log_se_location"],
+                given["log_se_sd"],
+                shape=data.missing.size,
+                dims="imputed",
             ),
         }
         se = pt.set_subtensor(held.se[held.missing], pt.exp(latents["log_se"]))
         run_set = pt.argmax(held.member, axis=0)[held.row_of_cell]
         slope = cell_slopes(
-            latents, held, run_set, own_sd=given["log_gamma_own_sd"], xp=pt, stop=disconnected_grad
+            latents, held, run_set, own_sd=given["log_gamma_own_sd"], xp=pt, solve=_opaque
         )
         likelihood = log_likelihoods(slope, se, held, latents, xp=pt)
         pm.Potential("run_sets", pt.logsumexp(likelihood, axis=-1).sum())
     return model
 
 
-def cell_slopes(latents, data, run_set, *, own_sd=None, xp=np, stop=lambda x: x):
+def cell_slopes(latents, data, run_set, *, own_sd=None, xp=np, **more):
     """Return the slope that each cell's study would report without effects and errors [..., cell].
 
     Parameters
@@ -182,19 +187,19 @@ def cell_slopes(latents, data, run_set, *, own_sd=None, xp=np, stop=lambda x: x)
         [cell].
     own_sd : float, optional
         Spread of log gamma over run sets; that of `PRIOR` by default.
-    xp, stop
+    xp, **more
         As in `synthesis_slope.frontier_slope`.
     """
     own_sd = PRIOR["log_gamma_own_sd"] if own_sd is None else own_sd
     offset = own_sd * latents["gamma_offset"][..., run_set]
     return frontier_slope(
-        {name: value[..., None] for name, value in law_of(latents, xp=xp).items()},
-        log_gamma=latents["log_gamma"][..., None] + offset,
+        *(value[..., None] for value in law_of(latents, xp=xp).values()),
+        latents["log_gamma"][..., None] + offset,
         weight=data.weight,
         log_c_min=data.log_c_min,
         log_c_max=data.log_c_max,
         xp=xp,
-        stop=stop,
+        **more,
     )
 
 
@@ -299,3 +304,9 @@ def filled_errors(data, log_se):
     found = np.broadcast_to(data.se, (*log_se.shape[:-1], data.se.size)).copy()
     found[..., data.missing] = np.exp(log_se)
     return found
+
+
+def _opaque(function, *arguments):
+    """Return a function of tensors as one node without derivatives: it is compiled apart."""
+    inputs = [one.type() for one in arguments]
+    return disconnected_grad(OpFromGraph(inputs, [function(*inputs)])(*arguments))

@@ -7,7 +7,7 @@ A N_1^-alpha + B D^-beta is stationary where
     D^beta = (beta B / (alpha A)) N_1^alpha s_w / s_1,   s = dlog(count)/dlog(n),
 
 so that C is a function of n. Source: Pearce & Song (2024), arXiv:2406.12907, appendix, for w = 0;
-here for any w. Every formula serves NumPy and PyTensor: `xp` is the module with exp, log, minimum and maximum.
+here for any w. Every formula serves NumPy and PyTensor, whichever of them is `xp`.
 """
 
 import math
@@ -30,14 +30,15 @@ _LONGEST_STEP = 6.0
 _NO_WEIGHT = 1e-30  # stands for a weight of 0, whose log is not finite
 
 
-def frontier_slope(law, *, log_gamma, weight, log_c_min, log_c_max, xp=np, stop=lambda x: x):
+def frontier_slope(alpha, beta, log_ratio, log_gamma, *, weight, log_c_min, log_c_max, **more):
     """Return the slope of log N_w on log C over a range of budgets.
 
     Parameters
     ----------
-    law : mapping
-        alpha, beta (> 0) and log_ratio, the log of the tokens per parameter at
-        `REFERENCE_COMPUTE`, which fixes A/B. Arrays or tensors.
+    alpha, beta : array
+        Exponents of the law, > 0.
+    log_ratio : array
+        log of the law's tokens per parameter at `REFERENCE_COMPUTE`, which fixes A/B.
     log_gamma : array
         log(head / body^(1/3)).
     weight : ndarray
@@ -45,53 +46,61 @@ def frontier_slope(law, *, log_gamma, weight, log_c_min, log_c_max, xp=np, stop=
     log_c_min, log_c_max : array
         Ends of the range, log FLOP, C counted as N is.
     xp : module
-        numpy or pytensor.tensor.
-    stop : callable
-        `pytensor.gradient.disconnected_grad` in a graph: the last of Newton's steps, from a
-        converged point, has the root's exact derivative, so that no other needs one.
+        numpy by default, or pytensor.tensor.
+    solve : callable
+        (function, *arguments) -> function(*arguments). In a graph it may cut the derivative: the
+        last of Newton's steps, from a converged point, has the root's exact one.
 
     Returns
     -------
     array
         Of the arguments' broadcast shape.
     """
-    depth = max(np.ndim(value) if xp is np else value.ndim for value in (*law.values(), log_gamma))
+    xp = more.get("xp", np)
+    law = alpha, beta, log_ratio, log_gamma
+    depth = max(np.ndim(value) if xp is np else value.ndim for value in law)
     offsets = _OFFSETS.reshape(-1, *[1] * depth)
     step = (log_c_max - log_c_min) / (BUDGETS - 1)
     log_c = (log_c_min + log_c_max) / 2 + offsets * step
     log_head = log_gamma + xp.log(xp.maximum(weight, _NO_WEIGHT))
-    x = optimal_log_body(log_c, law, log_gamma=log_gamma, log_head=log_head, xp=xp, stop=stop)
+    x = optimal_log_body(log_c, *law, log_head, **more)
     log_n = x - xp.log(body_share(x, log_head, xp=xp))
     return (offsets * log_n).sum(axis=0) / ((_OFFSETS**2).sum() * step)
 
 
-def optimal_log_body(log_c, law, *, log_gamma, log_head, xp=np, stop=lambda x: x):
+def optimal_log_body(
+    log_c, alpha, beta, log_ratio, log_gamma, log_head, *, xp=np, solve=lambda f, *args: f(*args)
+):
     """Return the log of the compute-optimal body at a log budget, by a fixed number of steps.
 
     Parameters
     ----------
     log_c : array
         log FLOP, C = 6 N_w D.
-    law, log_gamma, xp, stop
+    alpha, beta, log_ratio, log_gamma, xp, solve
         As in `frontier_slope`.
     log_head : array
         log(w gamma); very negative where w = 0.
     """
 
-    def stepped(x):
-        value, rise = log_compute(x, law, log_gamma=log_gamma, log_head=log_head, xp=xp)
+    def stepped(x, log_c, *law):
+        value, rise = log_compute(x, *law, xp=xp)
         step = (log_c - value) / xp.maximum(rise, _LEAST_RISE)
         return x + xp.minimum(xp.maximum(step, -_LONGEST_STEP), _LONGEST_STEP)
 
-    alpha, beta = law["alpha"], law["beta"]
-    x = (beta * (log_c - _LOG_SIX) - log_balance(law)) / (alpha + beta)  # if all were body
-    x = stop(xp.minimum(x, 3 * (x - log_gamma)))
-    for _ in range(_STEPS):
-        x = stepped(x)
-    return stepped(stop(x))
+    def root(log_c, alpha, beta, log_ratio, log_gamma, log_head):
+        law = alpha, beta, log_ratio, log_gamma, log_head
+        x = (beta * (log_c - _LOG_SIX) - log_balance(*law[:3])) / (alpha + beta)  # if all were body
+        x = xp.minimum(x, 3 * (x - log_gamma))
+        for _ in range(_STEPS):
+            x = stepped(x, log_c, *law)
+        return x
+
+    arguments = log_c, alpha, beta, log_ratio, log_gamma, log_head
+    return stepped(solve(root, *arguments), *arguments)
 
 
-def log_compute(x, law, *, log_gamma, log_head, xp=np):
+def log_compute(x, alpha, beta, log_ratio, log_gamma, log_head, *, xp=np):
     """Return the log budget whose optimal model has log body x, and its derivative in x.
 
     With p the body's share of a count, s = (1 + 2 p)/3 and ds/dx = (4/9) p (1 - p).
@@ -100,14 +109,13 @@ def log_compute(x, law, *, log_gamma, log_head, xp=np):
     ----------
     x : array
         log of body parameters.
-    law, log_gamma, log_head, xp
+    alpha, beta, log_ratio, log_gamma, log_head, xp
         As in `optimal_log_body`.
     """
-    alpha, beta = law["alpha"], law["beta"]
     of_law, reported = (body_share(x, log, xp=xp) for log in (log_gamma, log_head))
     law_slope, slope = (1 + 2 * of_law) / 3, (1 + 2 * reported) / 3
     ratio = xp.log(slope) - xp.log(law_slope)
-    log_d = (log_balance(law) + alpha * (x - xp.log(of_law)) + ratio) / beta
+    log_d = (log_balance(alpha, beta, log_ratio) + alpha * (x - xp.log(of_law)) + ratio) / beta
     bend = reported * (1 - reported) / slope - of_law * (1 - of_law) / law_slope
     rise = slope + (alpha * law_slope + (4 / 9) * bend) / beta
     return _LOG_SIX + x - xp.log(reported) + log_d, rise
@@ -118,10 +126,10 @@ def body_share(x, log_linear, *, xp=np):
     return 1 / (1 + xp.exp(log_linear - 2 * x / 3))
 
 
-def log_balance(law):
+def log_balance(alpha, beta, log_ratio):
     """Return log(beta B / (alpha A)), from the tokens per parameter at `REFERENCE_COMPUTE`.
 
     There alpha A N^-alpha = beta B D^-beta, N counted with one matrix in law and budget.
     """
-    log_n = (math.log(REFERENCE_COMPUTE) - _LOG_SIX - law["log_ratio"]) / 2
-    return law["beta"] * (log_n + law["log_ratio"]) - law["alpha"] * log_n
+    log_n = (math.log(REFERENCE_COMPUTE) - _LOG_SIX - log_ratio) / 2
+    return beta * (log_n + log_ratio) - alpha * log_n
