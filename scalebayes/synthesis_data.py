@@ -58,6 +58,7 @@ _SAME_ESTIMATE = (  # study, column, beginning of its text: copies, rounded or a
 _COLUMNS = (
     *("study", "run_set", "corpus", "method", "counting", "value", "low", "high", "level", "se"),
     *("se_from", "c_min", "c_max", "range_from", "obtained", "role", "reason", "origin"),
+    "recipe",
     *("confidence", "citation", "locator"),
 )
 

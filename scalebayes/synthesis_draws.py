@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-import nutpie
 import numpy as np
+import nutpie
 import xarray as xr
 
 from scalebayes.diagnostics import diagnose

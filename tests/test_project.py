@@ -37,6 +37,7 @@ ORDER = (
     *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
     *("new_study", "population"),
     *("joined_study", "literature"),
+    *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_draws", "synthesis"),
     *("discrepancy", "predict"),
     *(
         "simulate",
@@ -50,6 +51,7 @@ ORDER = (
         "plots",
         "exponent_plots",
         "population_plots",
+        "synthesis_plots",
     ),
     *(
         "text_table",
@@ -58,6 +60,7 @@ ORDER = (
         "compare_report",
         "literature_report",
         "population_findings",
+        "synthesis_report",
         "findings",
         "page",
         "reconcile_page",
