@@ -35,12 +35,12 @@ COUNTINGS = (*["body"] * 10, *["body+head"] * 4, *["total"] * 8, *["unknown"] * 
 MISSING = 13  # rows of 40 without an error
 RANGES = ((8.9e12, 5e20), (1e17, 3e20), (1e18, 1e21), (6e18, 3e21), (1.3e16, 2.6e19))  # FLOP
 TRUTH = {"log_exponent_sd": 0.3, "log_ratio_sd": 0.5}
-"""Laws about .35 and 20 tokens per parameter, narrower than the prior; gammas and errors as in it."""
+"""Laws about .35 and 20 tokens per parameter, narrower than the prior; the rest is as in it."""
 
 TAUS = {"tau_between": 0.06, "tau_within": 0.03}
 CI_PROB = 0.9
 CLAIM = (0.84, 0.96)
-SAMPLING = {"draws": 600, "tune": 400, "chains": 2, "cores": 1}
+SAMPLING = {"draws": 300, "tune": 250, "chains": 4, "cores": 1, "target_accept": 0.85}
 LABELS = {
     "a": "consensus exponent a",
     "tau_between": "spread between run sets",
@@ -164,17 +164,17 @@ standard error; how often the truth lies below and above it. Claim for a: {CLAIM
 exactly 90%.
 
 A literature has 40 exponents of {RUN_SETS} run sets, {REPLICATED} of which have two replicates;
-{COUNTINGS.count("unknown")} run sets of unknown counting, {MISSING} rows without an error; ranges of
-compute of published studies. Laws: log alpha and log beta ~ Normal(log .35, {TRUTH["log_exponent_sd"]}),
-log tokens per parameter ~ Normal(log 20, {TRUTH["log_ratio_sd"]})."""
+{COUNTINGS.count("unknown")} run sets of unknown counting, {MISSING} rows without an error; ranges
+of compute of published studies. Laws: log alpha and log beta ~ Normal(log .35,
+{TRUTH["log_exponent_sd"]}), log tokens per parameter ~ Normal(log 20, {TRUTH["log_ratio_sd"]})."""
 
 
 def note(every):
     faults = sum(bool(one["problems"]) for one in every)
     seconds = np.median([one["cpu_seconds"] for one in every])
     return (
-        f"{len(every)} simulations of {seconds:.0f} CPU seconds each, {SAMPLING['chains']} chains of "
-        f"{SAMPLING['draws']} draws, twice as many where the gate found fault; it still did in "
+        f"{len(every)} simulations of {seconds:.0f} CPU seconds each, {SAMPLING['chains']} chains "
+        f"of {SAMPLING['draws']} draws, twice as many where the gate found fault; it still did in "
         f"{faults}, which count too."
     )
 

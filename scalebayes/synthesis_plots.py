@@ -1,4 +1,4 @@
-"""A synthesis of published exponents -> its figure: what was published beside what one law gives."""
+"""A synthesis of published exponents -> its figure: published beside what one law gives."""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -64,8 +64,8 @@ def plot_synthesis(tree):
     for place, (name, _) in enumerate(places[1]):
         if name:
             _draw_check(panels[1], place, checks.sel(check=name))
-    panels[0].set_title("data of the synthesis", loc="left", fontweight="bold")
-    panels[1].set_title("fitted from their runs: compared only", loc="left", fontweight="bold")
+    panels[0].set_title("data of the synthesis", loc="right", fontweight="bold")
+    panels[1].set_title("fitted from their runs: compared only", loc="right", fontweight="bold")
     panels[1].set_xlim(_LIMITS)
     panels[1].set_xlabel("exponent of N* in C, as reported")
     if not tree.attrs["converged"]:

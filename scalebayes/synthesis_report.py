@@ -111,7 +111,7 @@ def _data_sentence(tree):
     attrs = tree.attrs
     left = json.loads(attrs["left_out"])
     n = attrs["n_primary"] + attrs["n_replicate"]
-    reasons = "; ".join(f"{count} {reason}" for reason, count in left.items())
+    reasons = "; ".join(f"{reason} ({count})" for reason, count in left.items())
     return (
         f"Synthesis of {n} published exponents of {attrs['n_run_sets']} run sets: "
         f"{attrs['n_primary']} primary, {attrs['n_replicate']} replicates. {attrs['n_imputed']} of "
@@ -131,8 +131,8 @@ def _consensus_sentence(tree):
     )
     return (
         f"The consensus exponent a is {interval_text(a)} in total counting (one vocabulary "
-        f"matrix){_prior_mark(tree, 'a')}: {where}. A new run set's, in total counting, is expected "
-        f"at {interval_text(tree['posterior']['new_a'], digits=2)}."
+        f"matrix){_prior_mark(tree, 'a')}: {where}. A new run set's, in total counting, is "
+        f"expected at {interval_text(tree['posterior']['new_a'], digits=2)}."
     )
 
 
@@ -152,9 +152,11 @@ def _counting_effect_sentence(tree):
     effect = tree["posterior"]["counting_effect"]
     kaplan, hoffmann = (effect.sel(range=name) for name in ("kaplan", "hoffmann"))
     told = (
-        f"Under the consensus law, counting N and C without vocabulary matrices instead of with one "
-        f"changes the exponent by {interval_text(kaplan, digits=2)} over Kaplan's budgets and by "
-        f"{interval_text(hoffmann, digits=2)} over Hoffmann's"
+        f"Under the consensus law, counting N and C without vocabulary matrices instead of with "
+        f"one changes the exponent by {interval_text(kaplan, digits=2)}"
+        f"{_prior_mark(tree, 'counting_effect', range='kaplan')} over Kaplan's budgets and by "
+        f"{interval_text(hoffmann, digits=2)}"
+        f"{_prior_mark(tree, 'counting_effect', range='hoffmann')} over Hoffmann's"
     )
     low, _, high = interval(kaplan)
     if low <= 0 <= high:
@@ -189,15 +191,16 @@ def _checks_sentence(tree):
     ]
     outside = f": {'; '.join(names)}" if names else ""
     return (
-        f"Of {checks.sizes['check']} exponents of run sets fitted from their runs, {len(names)} lie "
-        f"outside the 90% interval of what a new run set would report{outside}. Many are of the "
-        f"same runs, so that they are no independent checks."
+        f"Of {checks.sizes['check']} exponents of run sets fitted from their runs, {len(names)} "
+        f"lie outside the 90% interval of what a new run set would report{outside}. Many are of "
+        f"the same runs, so that they are no independent checks."
     )
 
 
-def _prior_mark(tree, name):
+def _prior_mark(tree, name, **at):
     """Return " (mostly prior)" where the data narrowed a quantity by less than half."""
-    ratio = float(tree["posterior"][name].std()) / float(tree["prior"][name].std())
+    own, prior = (float(tree[group][name].sel(at).std()) for group in ("posterior", "prior"))
+    ratio = own / prior
     return " (mostly prior)" if ratio > MOSTLY_PRIOR else ""
 
 

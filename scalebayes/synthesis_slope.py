@@ -19,10 +19,15 @@ from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN
 REFERENCE_COMPUTE = 1e21
 """FLOP (6 N D, one matrix counted) at which a law is placed by its tokens per parameter."""
 
-BUDGETS = 5
-"""Budgets, evenly spaced in log C, over which the slope is the least-squares one."""
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
+PLACES = (1 + _NODES) / 2
+"""Where in a range, as shares of its length in log C, the frontier is looked at."""
 
-_OFFSETS = np.array([-2.0, -1.0, 1.0, 2.0])  # of the budgets; the middle one has no weight
+SLOPE_WEIGHTS = 3 * _WEIGHTS * _NODES
+"""Weights of log N there. The least-squares slope over budgets that fill a range of length l evenly
+is (12 / l) times the integral of (t - 1/2) log N(t) over t from 0 to 1, taken by Gauss's rule: off
+by .003 where the local exponent has its hump, against .02 for five evenly spaced budgets."""
+
 _LOG_SIX = math.log(FLOP_PER_PARAMETER_AND_TOKEN)
 _STEPS = 5  # of Newton's method before the last one: 1e-11 of a slope over the whole prior
 _LEAST_RISE = 0.3  # of log C in log n; below, the frontier jumps, and Newton's steps are cut
@@ -31,7 +36,7 @@ _NO_WEIGHT = 1e-30  # stands for a weight of 0, whose log is not finite
 
 
 def frontier_slope(alpha, beta, log_ratio, log_gamma, *, weight, log_c_min, log_c_max, **more):
-    """Return the slope of log N_w on log C over a range of budgets.
+    """Return the least-squares slope of log N_w on log C over budgets that fill a range.
 
     Parameters
     ----------
@@ -59,13 +64,13 @@ def frontier_slope(alpha, beta, log_ratio, log_gamma, *, weight, log_c_min, log_
     xp = more.get("xp", np)
     law = alpha, beta, log_ratio, log_gamma
     depth = max(np.ndim(value) if xp is np else value.ndim for value in law)
-    offsets = _OFFSETS.reshape(-1, *[1] * depth)
-    step = (log_c_max - log_c_min) / (BUDGETS - 1)
-    log_c = (log_c_min + log_c_max) / 2 + offsets * step
+    places, weights = (x.reshape(-1, *[1] * depth) for x in (PLACES, SLOPE_WEIGHTS))
+    length = log_c_max - log_c_min
+    log_c = log_c_min + places * length
     log_head = log_gamma + xp.log(xp.maximum(weight, _NO_WEIGHT))
     x = optimal_log_body(log_c, *law, log_head, **more)
     log_n = x - xp.log(body_share(x, log_head, xp=xp))
-    return (offsets * log_n).sum(axis=0) / ((_OFFSETS**2).sum() * step)
+    return (weights * log_n).sum(axis=0) / length
 
 
 def optimal_log_body(
