@@ -73,6 +73,7 @@ ORDER = (
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
     *("simulate", "population_model", "omega_by_group_model", "omega_by_group", "model_graph"),
+    *("synthesis_model", "synthesis_draws"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
