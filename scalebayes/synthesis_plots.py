@@ -133,8 +133,14 @@ def _legend():
     dot = {"color": INK, "marker": "o", "markersize": 4}
     dashed = {"linestyle": (0, (2, 1.5)), "markerfacecolor": "white"}
     return [
-        Line2D([], [], **dot, label="published, with its 90% interval if it has one"),
-        Line2D([], [], **dot, **dashed, label="published without one, which is imputed"),
-        Line2D([], [], color=ORANGE, linewidth=3, label="one law, in that counting and range"),
+        Line2D([], [], **dot, label="published, with its 90% interval if known"),
+        Line2D([], [], **dot, **dashed, label="published, interval imputed"),
+        Line2D(
+            [],
+            [],
+            color=ORANGE,
+            linewidth=3,
+            label="one law in that counting and range; below, a new run set",
+        ),
         Patch(color=PALE, label="consensus exponent in total counting, 90%"),
     ]
