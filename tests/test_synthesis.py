@@ -1,5 +1,6 @@
 """A synthesis from rows to result, its sentences, tables and figure."""
 
+import dataclasses
 import json
 
 import arviz as az
@@ -234,7 +235,8 @@ def test_a_consensus_is_recovered_from_simulated_literatures():
         "log_beta": np.log([0.33]),
         "tau_between": np.full(1, 0.04),
     }
-    [data.value[:]] = simulated_values(data, latents, random_seed=4)
+    [value] = simulated_values(data, latents, random_seed=4)
+    data = dataclasses.replace(data, value=value)
     drawn = draw_synthesis(compiled_synthesis(data), Settings(cores=1, random_seed=5))
     assert not drawn.problems
     a = allocation_exponent(*(np.exp(drawn.latents[f"log_{name}"]) for name in ("alpha", "beta")))
