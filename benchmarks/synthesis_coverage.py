@@ -174,8 +174,8 @@ def note(every):
     seconds = np.median([one["cpu_seconds"] for one in every])
     return (
         f"{len(every)} simulations of {seconds:.0f} CPU seconds each, {SAMPLING['chains']} chains "
-        f"of {SAMPLING['draws']} draws, drawn once. The gate finds fault with {faults} (some R-hat above "
-        f"1.01 or effective size below 400; `synthesis` would draw again); all count."
+        f"of {SAMPLING['draws']} draws, drawn once. The gate finds fault with {faults} (some R-hat "
+        f"above 1.01 or effective size below 400; `synthesis` would draw again); all count."
     )
 
 
