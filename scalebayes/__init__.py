@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from scalebayes.storage import load_fit, save_fit
     from scalebayes.studies import DEFAULT_STUDIES, Study, load_study, read_runs, studies
     from scalebayes.study import recount, reflop
+    from scalebayes.synthesis import synthesis
+    from scalebayes.synthesis_data import synthesis_rows
+    from scalebayes.synthesis_plots import plot_synthesis
+    from scalebayes.synthesis_report import synthesis_sentences, synthesis_table
 
 _HOME = {
     "Architecture": "counting",
@@ -76,6 +80,7 @@ _HOME = {
     "new_study": "new_study",
     "optimal": "optimum",
     "plot_prior_predictive": "prior_plots",
+    "plot_synthesis": "synthesis_plots",
     "pool": "population",
     "predict": "predict",
     "published_estimates": "published",
@@ -87,6 +92,10 @@ _HOME = {
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
+    "synthesis": "synthesis",
+    "synthesis_rows": "synthesis_data",
+    "synthesis_sentences": "synthesis_report",
+    "synthesis_table": "synthesis_report",
 }
 
 __all__ = [
@@ -119,6 +128,7 @@ __all__ = [
     "new_study",
     "optimal",
     "plot_prior_predictive",
+    "plot_synthesis",
     "pool",
     "predict",
     "published_estimates",
@@ -130,6 +140,10 @@ __all__ = [
     "save_fit",
     "simulate",
     "studies",
+    "synthesis",
+    "synthesis_rows",
+    "synthesis_sentences",
+    "synthesis_table",
 ]
 
 try:

@@ -49,6 +49,7 @@ ORDER = (
     *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
     *("new_study", "population"),
     *("joined_study", "literature"),
+    *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_draws", "synthesis"),
     *("discrepancy", "predict"),
     *(
         "simulate",
@@ -62,6 +63,7 @@ ORDER = (
         "plots",
         "exponent_plots",
         "population_plots",
+        "synthesis_plots",
     ),
     *(
         "text_table",
@@ -70,6 +72,7 @@ ORDER = (
         "compare_report",
         "literature_report",
         "population_findings",
+        "synthesis_report",
         "findings",
     ),
     *("attribution", "recipe_chain", "replays", "advice", "gap", "gap_findings", "gap_plots"),
@@ -80,6 +83,7 @@ ORDER = (
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
     *("simulate", "population_model", "omega_by_group_model", "omega_by_group", "model_graph"),
+    *("synthesis_model", "synthesis_draws"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
