@@ -13,6 +13,8 @@ from scalebayes.gap_findings import (
 )
 from scalebayes.gap_plots import plot_attribution, plot_chains, plot_replays
 from scalebayes.page import Section
+from scalebayes.synthesis_plots import plot_synthesis
+from scalebayes.synthesis_report import synthesis_sentences, synthesis_table
 
 _WORLD = "the posterior of Hoffmann's 240 digitised points, omega summed out"
 _ATTRIBUTION_CAPTION = (
@@ -63,6 +65,33 @@ _RATIOS_CAPTION = (
     "total 6 N D. Medians with 90% equal-tailed intervals, if the law holds. The runs span "
     "1.4e18 to 1.3e22 FLOP."
 )
+
+
+_SYNTHESIS_CAPTION = (
+    "Exponents as data about one law, each seen through its study's counting and range of "
+    "compute (frontier regression over that range), beside the spread of run sets about it. "
+    "Black: as published, with 90% intervals; dashed: no error was published and it is imputed. "
+    "Orange: medians and 90% equal-tailed intervals, above of the law in that counting and range, "
+    "below of what a new run set would report. Grey: consensus exponent in total counting, one "
+    "vocabulary matrix. Run sets that are fitted here from their runs are not among the data."
+)
+
+
+def synthesis_figure(synthesis):
+    """Return the section of the synthesis of published exponents: words, figure and rows."""
+    said = [one for one in synthesis_sentences(synthesis) if not one.startswith("NOT CONVERGED")]
+    return Section(
+        heading="Published exponents as one law",
+        anchor="synthesis",
+        text=_items(said),
+        figure=plot_synthesis(synthesis),
+        table=synthesis_table(synthesis),
+        caption=_SYNTHESIS_CAPTION,
+    )
+
+
+def _items(said):
+    return "\n".join(f"- {one}" for one in said)
 
 
 def gap_figures(gap):
@@ -123,5 +152,5 @@ def gap_tables(gap):
 
 
 def _table(heading, anchor, table, caption, said=()):
-    text = "\n".join(f"- {one}" for one in said)
+    text = _items(said)
     return Section(heading=heading, anchor=anchor, table=table, caption=caption, text=text)

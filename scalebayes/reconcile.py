@@ -26,10 +26,12 @@ from scalebayes.reconcile_page import checks_section, figure_sections, reconcili
 from scalebayes.report import study_summary
 from scalebayes.storage import file_digest, save_fit
 from scalebayes.studies import DEFAULT_STUDIES, load_study
+from scalebayes.synthesis import synthesis
+from scalebayes.synthesis_report import synthesis_sentences
 from scalebayes.trees import versions
 
 HYPOTHESIS = "latent-counting"
-_FURTHER_STEPS = 6  # population, attribution, replays, a chain on each of two corpora, figures
+_FURTHER_STEPS = 7  # population, attribution, replays, chain on two corpora, synthesis, figures
 MANIFEST = "manifest.json"
 
 
@@ -55,6 +57,8 @@ class Reconciliation:
         Log evidence of other hypotheses on each study (`hypothesis_table.hypothesis_rows`).
     gap : Gap
         What separates published exponents (`gap.explain_gap`).
+    synthesis : DataTree
+        Published exponents as data about one law (`synthesis.synthesis`).
     population : DataTree or None
         The studies pooled, as `population.pool` returns it; None for a single study.
     """
@@ -67,6 +71,7 @@ class Reconciliation:
     folder: Path
     hypotheses: pd.DataFrame
     gap: Gap
+    synthesis: xr.DataTree
     population: xr.DataTree | None = None
 
 
@@ -122,8 +127,10 @@ def reconcile(
         pooled = _pooled(fits, cores=cores, random_seed=random_seed, cache=cache)
         table = hypothesis_rows(chosen, fits, advance=advance, cache=cache, **settings)
         gap = explain_gap(fits, advance=advance, cache=cache, **settings)
+        advance("synthesis")
+        published = synthesis(cores=cores, random_seed=random_seed, cache=cache)
         advance("figures and tables")
-        result = _result(fits, pooled, table, gap, out)
+        result = _result(fits, pooled, table, gap, published, out)
         _write(result, settings)
     return result
 
@@ -137,21 +144,23 @@ def _pooled(fits, *, cores, random_seed, cache):
     return pool(good, omega_by_group=True, progressbar=False, **settings)
 
 
-def _result(fits, population, hypotheses, gap, out):
+def _result(fits, population, hypotheses, gap, published, out):
     table = study_table(fits)
-    every = [*fits.values(), *([] if population is None else [population])]
+    every = [*fits.values(), published, *([] if population is None else [population])]
     converged = all(one.attrs["converged"] for one in every) and not gap.problems
     summary = [study_summary(one) for one in fits.values()]
     summary += [] if population is None else [pd.DataFrame(population_rows(population))]
+    why = [*gap_sentences(gap), *synthesis_sentences(published)]
     return Reconciliation(
         fits=fits,
         summary=pd.concat(summary, ignore_index=True),
         table=table,
-        headline=headline(fits, table, population, why=gap_sentences(gap)),
+        headline=headline(fits, table, population, why=why),
         converged=converged,
         folder=out,
         hypotheses=hypotheses,
         gap=gap,
+        synthesis=published,
         population=population,
     )
 
@@ -167,17 +176,19 @@ def _write(result, settings):
             save_fit(one, posteriors / f"{name}.nc")
         if result.population is not None:
             save_fit(result.population, posteriors / "population.nc")
+        save_fit(result.synthesis, posteriors / "synthesis.nc")
         result.summary.to_csv(part / "summary.csv", index=False)
         _weights(result.fits).to_csv(part / "omega_weights.csv", index=False)
         result.hypotheses.to_csv(part / "hypotheses.csv", index=False)
         for name, one in gap_frames(result.gap).items():
             one.to_csv(part / f"{name}.csv", index=False)
+        why = {"gap": result.gap, "synthesis": result.synthesis}
         figures = [
             replace(section, figure=svg_text(section.figure))
-            for section in figure_sections(result.fits, result.population, gap=result.gap)
+            for section in figure_sections(result.fits, result.population, **why)
         ]
         checks = checks_section(result.fits)
-        known = {"hypotheses": result.hypotheses, "checks": checks, "gap": result.gap}
+        known = {"hypotheses": result.hypotheses, "checks": checks, **why}
         text = reconciliation_page(result.fits, result.table, figures, result.population, **known)
         (part / "index.html").write_text(text, encoding="utf-8")
         _save_texts({one.link: one.figure for one in figures}, part / "figures")

@@ -18,7 +18,7 @@ from scalebayes.findings import (
     ratio_legend,
 )
 from scalebayes.gap_findings import gap_lead, gap_sentences
-from scalebayes.gap_sections import gap_figures, gap_tables
+from scalebayes.gap_sections import gap_figures, gap_tables, synthesis_figure
 from scalebayes.hypothesis_table import CAPTION as HYPOTHESES_CAPTION
 from scalebayes.hypothesis_table import shown_table
 from scalebayes.optimum import optimal
@@ -28,6 +28,7 @@ from scalebayes.population_plots import plot_recipe_effects, plot_shrinkage
 from scalebayes.population_report import legend
 from scalebayes.predictive_checks import CAPTION as CHECKS_CAPTION
 from scalebayes.predictive_checks import checks_of, checks_text, predictive_checks
+from scalebayes.synthesis_report import synthesis_lead, synthesis_sentences
 
 _SHOWN = "hoffmann2022-epoch"  # the study whose exponent stands beside the published ones
 _CURVE = 10.0 ** np.arange(17.0, 25.01, 0.25)
@@ -81,14 +82,15 @@ _RECIPE_CAPTION = (
 )
 
 
-def figure_sections(fits, population=None, *, gap=None):
-    """Return the page's sections with figures, those of a `Gap` first."""
+def figure_sections(fits, population=None, *, gap=None, synthesis=None):
+    """Return the page's sections with figures, those of a `Gap` and of a synthesis first."""
     curves = {
         name: optimal(one, _CURVE, counting="total", architecture="study")
         for name, one in fits.items()
     }
     return [
         *([] if gap is None else gap_figures(gap)),
+        *([] if synthesis is None else [synthesis_figure(synthesis)]),
         *_population_figures(population),
         Section(
             heading="Tokens per parameter",
@@ -217,7 +219,7 @@ def checks_section(fits):
 
 
 def reconciliation_page(
-    fits, table, figures, population=None, *, hypotheses=None, checks=None, gap=None
+    fits, table, figures, population=None, *, hypotheses=None, checks=None, gap=None, synthesis=None
 ):
     """Return the HTML page of a reconciliation.
 
@@ -236,6 +238,8 @@ def reconciliation_page(
         From `checks_section`; made where it is not given.
     gap : Gap, optional
         From `gap.explain_gap`; adds its tables and what it says.
+    synthesis : DataTree, optional
+        From `synthesis.synthesis`; adds what it says.
 
     Returns
     -------
@@ -273,20 +277,22 @@ def reconciliation_page(
         ),
     ]
     why = [] if gap is None else gap_sentences(gap)
+    why += [] if synthesis is None else synthesis_sentences(synthesis)
     warnings, parts = grouped_sentences(fits, population, why=why)
     return page(
         title="scalebayes: reconciliation",
-        lead=_lead(parts, gap),
+        lead=_lead(parts, gap, synthesis),
         sections=[*figures, *tables],
         warnings=warnings,
     )
 
 
-def _lead(parts, gap):
+def _lead(parts, gap, synthesis):
     """Return the top of the page: what matters most of each part, as lists under their titles."""
     shown = {title: said for title, said in parts.items() if title == ALONE}
-    if gap is not None and WHY in parts:
-        shown = {WHY: gap_lead(gap)} | shown
+    why = [] if gap is None else gap_lead(gap)
+    why += [] if synthesis is None else synthesis_lead(synthesis)
+    shown = {WHY: why} | shown
     if POOLED in parts:
         shown[POOLED] = parts[POOLED][:1]
     blocks = []

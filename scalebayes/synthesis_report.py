@@ -46,6 +46,20 @@ def synthesis_sentences(tree):
     return [sentence for sentence in said if sentence]
 
 
+def synthesis_lead(tree):
+    """Return the sentences of `synthesis_sentences` that matter most, without a warning."""
+    if not tree.attrs["converged"]:
+        return []
+    return [
+        f"Published exponents as one law: {_lower(_consensus_sentence(tree))}",
+        _counting_effect_sentence(tree),
+    ]
+
+
+def _lower(sentence):
+    return sentence[0].lower() + sentence[1:]
+
+
 def synthesis_table(tree):
     """Return the rows of a synthesis that are data as a table of texts.
 

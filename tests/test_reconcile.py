@@ -24,7 +24,8 @@ def test_the_folder_holds_page_tables_figures_posteriors_and_manifest(result):
     found = {path.relative_to(result.folder).as_posix() for path in result.folder.rglob("*")}
     posteriors = {f"posteriors/{name}.nc" for name in STUDIES}
     files = {"index.html", "summary.csv", "omega_weights.csv", "manifest.json", "figures/ratio.svg"}
-    files |= {"hypotheses.csv", "replays.csv", "figures/replays.svg"}
+    files |= {"hypotheses.csv", "replays.csv", "figures/replays.svg", "figures/synthesis.svg"}
+    files |= {"posteriors/synthesis.nc"}
     assert files | posteriors <= found
 
 
