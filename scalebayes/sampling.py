@@ -1,7 +1,7 @@
 """Draws from a compiled log density by nutpie, and the highest points an optimiser finds."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numba
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow
 from nutpie.compile_pymc import CompiledPyMCModel
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _EXPAND_SIGNATURE = numba.types.int64(*[numba.types.uint64] * 2, *[_DOUBLES] * 3)
@@ -139,11 +140,17 @@ def ascended(density, starts):
         value, gradient = density.value_and_gradient(point)
         return (-value, -gradient) if np.isfinite(value) else (1e12, gradient)
 
-    ends = [
-        minimize(objective, start, jac=True, method="L-BFGS-B", options=_ROUGHLY)
-        for start in starts
-    ]
+    with _blas().limit(limits=1, user_api="blas"):  # more threads wait for each other, five times
+        ends = [
+            minimize(objective, start, jac=True, method="L-BFGS-B", options=_ROUGHLY)
+            for start in starts
+        ]
     return np.array([-end.fun for end in ends]), np.stack([end.x for end in ends])
+
+
+@cache
+def _blas():
+    return ThreadpoolController()
 
 
 def _as_nutpie(density, start):
