@@ -8,7 +8,8 @@ import xarray as xr
 
 from scalebayes.errors import InputError
 from scalebayes.fitted_law import thinned_fit
-from scalebayes.optimum import optimal
+from scalebayes.optimum import compute_range, optimal
+from scalebayes.published import published_optima
 from scalebayes.report import CI_PROB
 
 BUDGETS = (1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23, 1e24)
@@ -16,6 +17,8 @@ BUDGETS = (1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23, 1e24)
 
 COST_BUDGETS = (1e17, 1e18, 1e19)
 """FLOP at which recipes are compared: inside the budgets of Porian's runs."""
+
+LEAST_BUDGET = "tokens_per_parameter of the first budget over this one's"
 
 _DECADES, _STEPS_PER_DECADE = 2.0, 16  # of compute searched below and above for the same loss
 _DRAWS = 1000  # about
@@ -35,27 +38,30 @@ def ratio_by_budget(fit, budgets=BUDGETS):
     Returns
     -------
     DataFrame
-        compute, counting, quantity ("tokens_per_parameter", "exponent"), median, lower, upper (90%
-        equal-tailed).
+        compute, counting, quantity ("tokens_per_parameter", "exponent", and `LEAST_BUDGET`: the
+        ratio at the first budget over that at `compute`, the largest one within the fit's runs),
+        median, lower, upper, ci_prob (equal-tailed).
     """
     rows = []
     for counting in ("body", "total"):
-        best = optimal(fit, list(budgets), counting=counting, flops="6ND", architecture="study")
-        for quantity in ("tokens_per_parameter", "exponent"):
-            ends = best[quantity].quantile(_TAILS, ("chain", "draw"))
+        how = {"counting": counting, "flops": "6ND", "architecture": "study"}
+        best = optimal(fit, list(budgets), **how)
+        top = compute_range(fit, **how)[1]
+        inside = [one for one in budgets if one <= top] or [max(budgets)]
+        ratio = best["tokens_per_parameter"]
+        against = ratio.isel(compute=0) / ratio.sel(compute=inside[-1])
+        found = {"tokens_per_parameter": ratio, "exponent": best["exponent"]}
+        for quantity, values in found.items():
             for compute in budgets:
-                lower, median, upper = ends.sel(compute=compute).values.tolist()
-                rows.append(
-                    {
-                        "compute": compute,
-                        "counting": counting,
-                        "quantity": quantity,
-                        "median": median,
-                        "lower": lower,
-                        "upper": upper,
-                    }
-                )
+                rows.append(_row(compute, counting, quantity, values.sel(compute=compute)))
+        rows.append(_row(inside[-1], counting, LEAST_BUDGET, against))
     return pd.DataFrame(rows)
+
+
+def _row(compute, counting, quantity, draws):
+    lower, median, upper = draws.quantile(_TAILS, ("chain", "draw")).values.tolist()
+    row = {"compute": compute, "counting": counting, "quantity": quantity}
+    return row | {"median": median, "lower": lower, "upper": upper, "ci_prob": CI_PROB}
 
 
 def compute_cost(worse, better, budgets=COST_BUDGETS, *, random_seed=0, **convention):
@@ -97,6 +103,39 @@ def compute_cost(worse, better, budgets=COST_BUDGETS, *, random_seed=0, **conven
         for row, budget in enumerate(budgets)
     ]
     return xr.DataArray(wasted, dims=("compute", "draw"), coords={"compute": list(budgets)})
+
+
+def observed_cost(worse, better, budgets=COST_BUDGETS):
+    """Return the same share read off published optima, without a law.
+
+    Parameters
+    ----------
+    worse, better : str
+        Studies of `published.published_optima`, whose losses compare.
+    budgets : sequence of float
+        FLOP, > 0.
+
+    Returns
+    -------
+    ndarray
+        [budget]; NaN outside the published budgets or losses. log C is interpolated linearly, on
+        the budget for the one and on -log loss for the other.
+
+    References
+    ----------
+    Porian et al. (2024), arXiv:2406.19146, released optima.
+    """
+    table = published_optima()
+    first, second = (
+        table[table["study"] == name].sort_values("compute") for name in (worse, better)
+    )
+    log_budget = np.log(budgets)
+    loss = np.interp(
+        log_budget, np.log(first["compute"]), np.log(first["loss"]), left=np.nan, right=np.nan
+    )
+    log_loss = np.minimum.accumulate(np.log(second["loss"]))
+    needed = np.interp(-loss, -log_loss, np.log(second["compute"]), left=np.nan, right=np.nan)
+    return 1 - np.exp(needed - log_budget)
 
 
 def _first_to_reach(grid, loss, reached):

@@ -28,7 +28,7 @@ FITTED_PLAYERS = (COUNT_OF_N, COUNT_OF_C, NO_OFFSET)
 SIZES = np.logspace(2.9, 9.2, 20)
 """Body parameters of Kaplan's models as replayed by Pearce & Song (2024), arXiv:2406.12907."""
 
-BUDGETS = np.logspace(14.0, 20.7, 60)
+BUDGETS = np.logspace(14.0, 20.7, 61)
 """FLOP. Pearce & Song read N without embeddings from 10^12.95 on and N with them from 10^14; here
 one range serves both counts of C. Below it the smallest model is the best in total counting."""
 
@@ -42,7 +42,17 @@ HOFFMANN_BUDGETS = np.geomspace(6e18, 3e21, 60)
 PUBLISHED_GAP = 0.73, 0.50
 """Exponents of N* in C: Kaplan et al. (2020), eq. 6.1; Hoffmann et al. (2022), approach 1."""
 
+PUBLISHED_ERRORS = 0.03, 0.0055
+"""Their standard errors: Kaplan et al. print none, so that it is the usual one of a published
+exponent (the median of the synthesis' prior); Hoffmann et al.'s 80% interval is .488 to .502."""
+
 _COUNTS = {True: "body", False: "body+head"}  # models of Kaplan's kind store one matrix
+PORIAN_BUDGETS = np.geomspace(1.25e16, 2.56e19, 60)
+"""Porian et al. (2024), arXiv:2406.19146, table 1: the budgets of their stages together."""
+
+LEAST_CONVERGED = 0.9
+"""Share of draws whose surfaces must be found; below it what fitted laws say is NaN."""
+
 _NAMES = {True: "body", False: "total"}
 _JOINER = " + "
 _LEAST_DRAWS = 100
@@ -120,9 +130,10 @@ def attribute_exponent(fit, *, draws=1000, gamma=None, random_seed=0):
         Groups "frontier" and "fitted": `value` over (subset, chain, draw), the exponent when the
         named factors are Kaplan's ("none" to all); `effect` over (factor, chain, draw), Shapley;
         `total` over (chain, draw), their sum; "fitted" has `converged` too, the share of draws
-        whose surfaces were found, the others being NaN. Group "ranges": `exponent` over (range,
-        counting, chain, draw), N and C counted alike, over Kaplan's and Hoffmann's budgets and in
-        the limit of large models.
+        whose surfaces were found, the others being NaN, and all where that share is below
+        `LEAST_CONVERGED`. Group "ranges": `exponent` over (range, counting, chain, draw), N and C
+        counted alike, over Kaplan's, Porian's and Hoffmann's budgets and in the limit of large
+        models.
 
     Raises
     ------
@@ -141,6 +152,24 @@ def attribute_exponent(fit, *, draws=1000, gamma=None, random_seed=0):
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = dict(getattr(fit, "attrs", {}))
     return tree
+
+
+def gap_left(total):
+    """Return what a total leaves of the published gap, with the errors of the published numbers.
+
+    Parameters
+    ----------
+    total : DataArray
+        Draws of the part that is explained.
+
+    Returns
+    -------
+    DataArray
+        Draws of the gap of 0.23 less the total.
+    """
+    rng = np.random.default_rng(0)
+    errors = np.hypot(*PUBLISHED_ERRORS) * rng.standard_normal(total.shape)
+    return PUBLISHED_GAP[0] - PUBLISHED_GAP[1] + errors - total
 
 
 def _law(fit, draws):
@@ -202,7 +231,9 @@ def _fitted_values(law, gamma):
             design = _grid(SIZES, BUDGETS, gamma, body_N=body_N, body_C=body_C)
             chosen = [COUNT_OF_N] * body_N + [COUNT_OF_C] * body_C + [NO_OFFSET] * without
             values[frozenset(chosen)] = _exponent(seen, design)
-    return {key: one.where(converged) for key, one in values.items()}, converged.mean()
+    share = converged.mean()
+    kept = converged & (share >= LEAST_CONVERGED)
+    return {key: one.where(kept) for key, one in values.items()}, share
 
 
 def _game(values, players):
@@ -216,7 +247,11 @@ def _game(values, players):
 
 
 def _ranges(law, gamma):
-    designs = {"Kaplan's": (SIZES, BUDGETS), "Hoffmann's": (HOFFMANN_SIZES, HOFFMANN_BUDGETS)}
+    designs = {
+        "Kaplan's": (SIZES, BUDGETS),
+        "Porian's": (SIZES, PORIAN_BUDGETS),
+        "Hoffmann's": (HOFFMANN_SIZES, HOFFMANN_BUDGETS),
+    }
     rows = {}
     for name, (sizes, budgets) in designs.items():
         rows[name] = {

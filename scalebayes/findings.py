@@ -157,6 +157,7 @@ def grouped_sentences(fits, population=None, *, why=()):
     kept = {
         title: [line for line in said if not _is_warning(line)] for title, said in parts.items()
     }
+    warnings = list(dict.fromkeys(warnings))
     return warnings, {title: said for title, said in kept.items() if said}
 
 

@@ -1,12 +1,13 @@
 """Why published exponents disagree: replays, attribution, Porian's chain, and what recipes cost."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from scalebayes.advice import compute_cost, ratio_by_budget
+from scalebayes.advice import compute_cost, observed_cost, ratio_by_budget
 from scalebayes.attribution import attribute_exponent
 from scalebayes.errors import NotConvergedWarning
 from scalebayes.fit import fit as fit_study
@@ -40,7 +41,9 @@ class Gap:
     ratios : DataFrame or None
         From `advice.ratio_by_budget`, for Hoffmann's points.
     problems : tuple of str
-        What did not converge of the further fits that are in the numbers.
+        What did not converge of the fits that are in the numbers.
+    observed_costs : dict of (str, str) to ndarray
+        The same shares read off published optima, [compute].
     """
 
     counts: xr.DataTree | None
@@ -49,6 +52,7 @@ class Gap:
     replays: pd.DataFrame
     ratios: pd.DataFrame | None
     problems: tuple[str, ...] = ()
+    observed_costs: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
 
 def explain_gap(fits, *, advance=None, random_seed=1, **settings):
@@ -78,7 +82,12 @@ def explain_gap(fits, *, advance=None, random_seed=1, **settings):
         ratios = ratio_by_budget(fits[HOFFMANN_WORLD])
     say("replays")
     replays = replay_table(replay_published(fits, random_seed=random_seed))
-    chains, costs, problems = {}, {}, []
+    chains, costs, observed = {}, {}, {}
+    problems = [
+        f"{name}: {one.attrs['problems']}"
+        for name, one in fits.items()
+        if not one.attrs["converged"]
+    ]
     for corpus in CORPORA:
         stages = porian_stages(corpus)
         surfaces = {key: fits.get(one.name) for key, one in stages.studies.items() if key != "2"}
@@ -98,6 +107,10 @@ def explain_gap(fits, *, advance=None, random_seed=1, **settings):
             )
             for recipe, pair in RECIPES.items()
         }
+        observed |= {
+            (corpus, recipe): observed_cost(*(stages.studies[key].name for key in pair))
+            for recipe, pair in RECIPES.items()
+        }
     return Gap(
         counts=counts,
         chains=chains,
@@ -105,6 +118,7 @@ def explain_gap(fits, *, advance=None, random_seed=1, **settings):
         replays=replays,
         ratios=ratios,
         problems=tuple(problems),
+        observed_costs=observed,
     )
 
 

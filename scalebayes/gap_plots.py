@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scalebayes.attribution import PUBLISHED_GAP
-from scalebayes.gap_findings import CORPUS_NAMES
+from scalebayes.draw_texts import CORPUS_NAMES
 from scalebayes.recipe_chain import ISOFLOP_CURVES, ISOFLOP_LAW, SURFACE
 from scalebayes.small_multiples import (
     BLUE,
@@ -55,8 +55,14 @@ def plot_attribution(counts):
     figure = Figure(figsize=(7.4, 1.2 + 0.42 * sum(rows)), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, height_ratios=rows)
     for ax, (key, game) in zip(axes, games.items(), strict=True):
-        _waterfall(ax, game)
+        if not np.isfinite(game["total"]).any():
+            ax.set_yticks([])
+            ax.text(0.0, 0.5, "not told: fits did not end", transform=ax.transAxes)
+        else:
+            _waterfall(ax, game)
         ax.set_title(_TITLES[key], loc="left")
+    low, high = axes[0].get_xlim()
+    axes[0].set_xlim(low, high + 0.35 * (high - low))  # room for the numbers; axes are shared
     axes[-1].set_xlabel("exponent of N* in C that the procedure reports")
     add_legend(
         figure,
@@ -111,7 +117,7 @@ def plot_replays(replays):
     -------
     Figure
         Medians and 90% equal-tailed predictive intervals; diamonds: published exponents, filled
-        where the two-sided predictive p is .05 or more.
+        where they lie inside.
     """
     groups = list(replays.groupby(["instrument", "world", "counting"], sort=False))
     order = sorted(range(len(groups)), key=lambda i: _instrument_rank(groups[i][0][0]))
@@ -124,7 +130,7 @@ def plot_replays(replays):
         ax.plot([first["lower"], first["upper"]], [row, row], color=BLUE, linewidth=2.4, alpha=0.6)
         ax.plot(first["median"], row, "o", color=BLUE, markersize=4)
         for one in part.dropna(subset="published").itertuples():
-            face = INK if one.p >= 0.05 else "white"
+            face = INK if one.lower <= one.published <= one.upper else "white"
             ax.plot(one.published, row, "D", color=INK, markerfacecolor=face, markersize=5)
         labels.append(f"{instrument}: {world}, {counting}" if instrument != shown else
                       f"{world}, {counting}")  # fmt: skip
@@ -138,8 +144,8 @@ def plot_replays(replays):
         figure,
         [
             Line2D([], [], color=BLUE, marker="o", linewidth=2.4, label="replayed, 90%"),
-            Line2D([], [], **diamond, label="published, p at least .05"),
-            Line2D([], [], **diamond, markerfacecolor="white", label="published, p below .05"),
+            Line2D([], [], **diamond, label="published, inside"),
+            Line2D([], [], **diamond, markerfacecolor="white", label="published, outside"),
         ],
         columns=3,
     )
@@ -167,7 +173,6 @@ def _waterfall(ax, game):
     labels = ["counted as Hoffmann et al.", *factors, "counted as Kaplan et al."]
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.set_xlim(0.4, 1.06)
     ax.grid(axis="x", color=PALE, linewidth=0.6)
 
 

@@ -1,31 +1,31 @@
 """The parts of the page of `reconcile` that say why published exponents disagree."""
 
-from scalebayes.gap_findings import (
+from scalebayes.gap_findings import cost_sentences, ratio_sentences, replay_sentences
+from scalebayes.gap_plots import plot_attribution, plot_chains, plot_replays
+from scalebayes.gap_tables import (
     attribution_table,
     chains_table,
-    cost_sentences,
     costs_table,
     ranges_table,
-    ratio_sentences,
     ratios_table,
-    replay_sentences,
     replays_table,
 )
-from scalebayes.gap_plots import plot_attribution, plot_chains, plot_replays
 from scalebayes.page import Section
 from scalebayes.synthesis_plots import plot_synthesis
 from scalebayes.synthesis_report import synthesis_sentences, synthesis_table
 
-_WORLD = "the posterior of Hoffmann's 240 digitised points, omega summed out"
+_WORLD = "the posterior of Hoffmann's digitised points, omega summed out"
 _ATTRIBUTION_CAPTION = (
     "What turns Hoffmann's exponent into Kaplan's when Kaplan's frontier regression is "
-    f"replayed in one world, {_WORLD}: sizes of Kaplan's models (Pearce & Song's replay), 1e14"
-    " to 5e20 FLOP, one vocabulary matrix a model whose size is drawn from a prior. Each bar "
-    "is a factor's Shapley value, its effect averaged over the orders in which factors can be"
-    " switched; medians with 90% equal-tailed intervals over the posterior, noise of runs "
-    "left out. Top: N* is the best size trained at each budget. Bottom: N* is read off a "
-    "surface fitted to Kaplan's sizes and tokens (Huber loss), where leaving out E is a "
-    "factor too. Diamonds: 0.50 and 0.73 as published."
+    f"replayed in one world, {_WORLD}: twenty sizes of Kaplan's models and 61 budgets from "
+    "1e14 to 5e20 FLOP, after Pearce & Song (Kaplan et al. print no range), one vocabulary "
+    "matrix a model, whose size is drawn from a prior. Each bar is a factor's Shapley value, "
+    "its effect averaged over the orders in which factors can be switched; medians with 90% "
+    "equal-tailed intervals over the posterior, noise of runs left out. Top: N* is the best "
+    "size trained at each budget. Bottom: N* is read off a surface fitted to Kaplan's sizes "
+    "and tokens (Huber loss), where leaving out E is a factor too. Diamonds: 0.50 and 0.73 as"
+    " published. What is left of 0.23 has the errors of these two in it: .0055 from "
+    "Hoffmann's interval and an assumed .03 for Kaplan's."
 )
 _CHAIN_CAPTION = (
     "Porian et al.'s runs, from Kaplan's setup to a tuned one, each step in the order in "
@@ -40,30 +40,34 @@ _CHAIN_CAPTION = (
 )
 _REPLAYS_CAPTION = (
     "What published procedures would have reported in the world of each study: a law drawn "
-    "from its posterior, then noise of runs, at the procedure's sizes and budgets (Kaplan's "
-    "by Pearce & Song; approach 2 with nine sizes a budget about the optimum, within a factor"
-    " of 5; Porian's and approach 3 at the study's own runs). Medians with 90% equal-tailed "
-    "predictive intervals. p: two-sided, of 2000 draws; a check, not a test, and not "
-    "independent where the number was read off the same runs. Kaplan's 0.88 is from runs of "
-    "one batch size, 0.73 after adjusting."
+    "from its posterior, then noise of runs, at the procedure's sizes and budgets (Kaplan's: "
+    "twenty sizes, 31 budgets from 1e14 to 5e20 FLOP, N and C without vocabulary matrices, or"
+    " with one in total; approach 2: nine sizes a budget about the optimum, within a factor "
+    "of 5; Porian's and approach 3: the study's own runs; envelope: C = 6 N D). Medians with "
+    "90% equal-tailed predictive intervals of at most 2000 draws. p: two-sided; a check, not "
+    "a test, and not independent where the number was read off the same runs. Replays of "
+    "Kaplan's regression in other worlds than Hoffmann's are compared with nothing."
 )
 _RANGES_CAPTION = (
     "The exponent that the frontier regression reads with N and C counted alike, without and "
-    f"with vocabulary matrices, over three ranges of compute; world: {_WORLD}. Medians with "
-    "90% equal-tailed intervals. Counting acts at finite range only."
+    "with vocabulary matrices, over ranges of compute (Kaplan's 1e14 to 5e20, Porian's "
+    f"1.25e16 to 2.6e19, Hoffmann's 6e18 to 3e21 FLOP); world: {_WORLD}. Medians with 90% "
+    "equal-tailed intervals. Counting acts at finite range only."
 )
 _COSTS_CAPTION = (
     "Compute that a recipe wastes: 1 - C'/C, where the recipe it is compared with reaches at "
     "its own optimum with C' the loss that this one reaches with C (count and FLOP with one "
-    "vocabulary matrix). From fits of Porian's stages 2 to 5, whose losses are of one "
-    "validation set; medians with 90% equal-tailed intervals, if the law holds. The runs span"
-    " 1.25e16 to 2.56e19 FLOP."
+    "vocabulary matrix); negative where the other needs more. From laws fitted to Porian's "
+    "stages 2 to 5, whose losses are of one validation set: medians with 90% equal-tailed "
+    "intervals, if the laws hold; optima: the same read off Porian et al.'s published optima "
+    "without a law. The tuned stage has a constant rate, so that the last pair differs in its"
+    " schedule too. The runs span 1.25e16 to 2.56e19 FLOP."
 )
 _RATIOS_CAPTION = (
     "Compute-optimal tokens per parameter and the exponent of N* in C by budget, from "
     "Hoffmann's points, models of their shape; without vocabulary matrices C is 6 body D, in "
     "total 6 N D. Medians with 90% equal-tailed intervals, if the law holds. The runs span "
-    "1.4e18 to 1.3e22 FLOP."
+    "1.4e18 to 1.3e22 FLOP: the first budgets and the last are extrapolated."
 )
 
 
@@ -73,7 +77,7 @@ _SYNTHESIS_CAPTION = (
     "Black: as published, with 90% intervals; dashed: no error was published and it is imputed. "
     "Orange: medians and 90% equal-tailed intervals, above of the law in that counting and range, "
     "below of what a new run set would report. Grey: consensus exponent in total counting, one "
-    "vocabulary matrix. Run sets that are fitted here from their runs are not among the data."
+    "vocabulary matrix. Run sets whose runs are here are not among the data."
 )
 
 
@@ -142,8 +146,8 @@ def gap_tables(gap):
         title = "Tokens per parameter by budget"
         sections.append(_table(title, "advice", table, _RATIOS_CAPTION, said))
     if gap.costs:
-        said = cost_sentences(gap.costs)
-        table = costs_table(gap.costs)
+        said = cost_sentences(gap.costs, gap.observed_costs)
+        table = costs_table(gap.costs, gap.observed_costs)
         sections.append(_table("What recipes cost", "costs", table, _COSTS_CAPTION, said))
     if len(gap.replays):
         table = replays_table(gap.replays)

@@ -171,12 +171,14 @@ def chain_table(chain):
     Returns
     -------
     DataFrame
-        step, reading, median, lower, upper, published, residual (published less median).
+        step, reading, median, lower, upper, published, published_se, residual (published less
+        median).
     """
     ends = chain["effect"].quantile([0.05, 0.5, 0.95], "draw")
     rows = []
     for step in chain["step"].values:
         published = float(chain["published"].sel(step=step))
+        published_se = float(chain["published_se"].sel(step=step))
         for reading in chain["reading"].values:
             lower, median, upper = ends.sel(step=step, reading=reading).values
             rows.append(
@@ -187,6 +189,7 @@ def chain_table(chain):
                     "lower": lower,
                     "upper": upper,
                     "published": published,
+                    "published_se": published_se,
                     "residual": published - median,
                 }
             )

@@ -17,7 +17,8 @@ from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
 from scalebayes.fit import fit
 from scalebayes.gap import Gap, explain_gap
-from scalebayes.gap_findings import gap_frames, gap_sentences
+from scalebayes.gap_findings import gap_sentences
+from scalebayes.gap_tables import gap_frames
 from scalebayes.hypothesis_table import hypothesis_rows
 from scalebayes.page import svg_text
 from scalebayes.population import pool

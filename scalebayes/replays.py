@@ -15,7 +15,7 @@ from scalebayes import instruments
 from scalebayes.architecture import draw_gamma
 from scalebayes.attribution import BUDGETS, SIZES
 from scalebayes.designs import NEEDED, draw_noise, grid_design, isoflop_design, study_design
-from scalebayes.errors import CountingError, InputError
+from scalebayes.errors import CountingError, InputError, StudyError
 from scalebayes.fitted_law import thinned_fit
 from scalebayes.frontiers import gemstones_envelope
 from scalebayes.laws import coefficients
@@ -30,9 +30,13 @@ HOFFMANN_WORLD = "hoffmann2022-epoch"
 
 _LEAST_DRAWS = 100
 _BUDGETS = BUDGETS[::2]
+_COLUMNS = (
+    *("instrument", "world", "counting", "median", "lower", "upper", "ci_prob", "published"),
+    *("source", "p", "n_draws", "same_runs"),
+)
 _ISOFLOP_FACTOR, _ISOFLOP_SIZES = 5.0, 9
-_KAPLAN = {"Kaplan et al.": 0.73, "Kaplan et al., fixed batch": 0.88}  # eq. 6.1 and figure 14
-_HOFFMANN_3 = {"Hoffmann et al.": 0.4565, "Besiroglu et al.": 0.5126}
+_KAPLAN = {"Kaplan et al.": 0.73}  # eq. 6.1
+_HOFFMANN_3 = {"Hoffmann et al.": 0.46, "Besiroglu et al.": 0.5126}  # table 2; section 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,8 @@ def replay_published(fits, *, draws=2000, random_seed=0):
 
     In each study's world: Kaplan's frontier regression, N and C without embeddings; and the
     procedure with which that study published an exponent (Porian's interpolated isoFLOP curves, the
-    envelope of Gemstones), at its own sizes and budgets. In that of Hoffmann's points: Kaplan's
+    envelope of Gemstones), at its own sizes and budgets; not where these are not known, nor where
+    the fit is of other rows than the bundled study's. In that of Hoffmann's points: Kaplan's
     regression with embeddings too, and approaches 1, 2 and 3.
 
     Parameters
@@ -126,9 +131,10 @@ def replay_table(replays):
         published value are NaN where nothing was published.
     """
     rows = []
+    tails = [(1 - CI_PROB) / 2, 0.5, (1 + CI_PROB) / 2]
     for one in replays:
         known = one.exponent[np.isfinite(one.exponent)]
-        ends = np.quantile(known, [(1 - CI_PROB) / 2, 0.5, (1 + CI_PROB) / 2])
+        ends = np.quantile(known, tails) if known.size else [np.nan] * 3
         lower, median, upper = (float(end) for end in ends)
         for source, value in (one.published or {"": np.nan}).items():
             rows.append(
@@ -147,12 +153,12 @@ def replay_table(replays):
                     "same_runs": one.same_runs,
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def predictive_p(draws, value):
     """Return the two-sided predictive p of a value: twice the smaller tail of n draws, with + 1."""
-    if not np.isfinite(value):
+    if not np.isfinite(value) or not draws.size:
         return float("nan")
     above = (np.sum(draws >= value) + 1) / (draws.size + 1)
     below = (np.sum(draws <= value) + 1) / (draws.size + 1)
@@ -186,7 +192,7 @@ def _kaplan_replays(name, fit, rng):
     """Return Kaplan's regression, N and C in body; in Hoffmann's world in total counting too."""
     law = _law(fit)
     gamma = law["alpha"].copy(data=draw_gamma(law["alpha"].shape, random_seed=rng)).drop_attrs()
-    counts = [("body", "body", _KAPLAN)]
+    counts = [("body", "body", _KAPLAN if name == HOFFMANN_WORLD else {})]
     if name == HOFFMANN_WORLD:
         counts.append(("total", "body+head", {}))
     made = []
@@ -265,7 +271,7 @@ def _own_replays(name, fit, rng):
     replay = _isoflop_replay if method == "isoflop" else _envelope_replay
     try:
         exponent = replay(name, fit, published["frontier_counting"], rng)
-    except CountingError:  # the study's budgets count what no convention here does
+    except (CountingError, StudyError):  # budgets of no known convention; runs not at hand
         return []
     return [
         Replay(
@@ -280,7 +286,10 @@ def _own_replays(name, fit, rng):
 
 
 def _isoflop_replay(name, fit, counting, rng):
-    design = study_design(load_study(name))
+    study = load_study(name)
+    if study.data_hash != fit.attrs["data_hash"]:
+        raise StudyError(f"{name}: the fit is of other runs than the bundled study uses.")
+    design = study_design(study)
     noise = _noise(fit, design, rng)
     found = instruments.interpolated_isoflop(_law(fit), design=design, noise=noise)
     return _flat(found["exponent"])

@@ -55,6 +55,8 @@ _SAME_ESTIMATE = (  # study, column, beginning of its text: copies, rounded or a
     ("llama3_2024", "locator", "Sec 3.2.1"),
     ("deepseek2024", "corpus", "in-house current"),
 )
+_RUNS_NOT_HERE = (("hoffmann2022", "C4"), ("hoffmann2022", "GitHub"), ("marin2026", "nemotron"))
+"""Study and beginning of a corpus whose runs are in no table of this package."""
 _COLUMNS = (
     *("study", "run_set", "corpus", "method", "counting", "value", "low", "high", "level", "se"),
     *("se_from", "c_min", "c_max", "range_from", "obtained", "role", "reason", "origin"),
@@ -148,9 +150,18 @@ def _keys(table):
     return pd.Series(list(zip(*(table[name] for name in _KEY), strict=True)), index=table.index)
 
 
+def _is_fitted_here(row):
+    """Return whether this package has the runs that an exponent was read off."""
+    other_runs = any(
+        row["study"].startswith(study) and row["corpus"].startswith(corpus)
+        for study, corpus in _RUNS_NOT_HERE
+    )
+    return row["study"].startswith(FITTED_HERE) and not other_runs
+
+
 def _reason(row):
     """Return why a row is no data and no check, or ""."""
-    fitted_here = row["study"].startswith(FITTED_HERE)
+    fitted_here = _is_fitted_here(row)
     recomputed_runs = row["study"].startswith(("marin2026", "misfitting2025"))
     copies = (row["study"] == study and row[column].startswith(text)
               for study, column, text in _SAME_ESTIMATE)  # fmt: skip
@@ -171,7 +182,7 @@ def _reason(row):
 def _roles(rows):
     """Return the role of each row: checks by study, one primary row per run set and counting."""
     role = pd.Series("primary", index=rows.index)
-    role[rows["study"].str.startswith(FITTED_HERE)] = "check"
+    role[rows.apply(_is_fitted_here, axis=1)] = "check"
     role[rows["reason"] != ""] = "left out"
     for (run_set, _), group in rows[role == "primary"].groupby(["run_set", "counting"]):
         text = _BEST_OF_RUN_SET.get(run_set.split()[0], "")

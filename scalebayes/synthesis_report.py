@@ -130,7 +130,7 @@ def _data_sentence(tree):
         f"Synthesis of {n} published exponents of {attrs['n_run_sets']} run sets: "
         f"{attrs['n_primary']} primary, {attrs['n_replicate']} replicates. {attrs['n_imputed']} of "
         f"{n} were published without a usable error, which is imputed. {attrs['n_check']} of run "
-        f"sets that are fitted here from their runs are compared only. Left out: "
+        f"sets whose runs this package has are compared only. Left out: "
         f"{reasons or 'none'}."
     )
 
@@ -145,9 +145,14 @@ def _consensus_sentence(tree):
     )
     return (
         f"The consensus exponent a is {interval_text(a)} in total counting (one vocabulary "
-        f"matrix){_prior_mark(tree, 'a')}: {where}. A new run set's, in total counting, is "
-        f"expected at {interval_text(tree['posterior']['new_a'], digits=2)}."
+        f"matrix){_prior_mark(tree, 'a')}: {where}{_imputed(tree)}. A new run set's, in total "
+        f"counting, is expected at {interval_text(tree['posterior']['new_a'], digits=2)}."
     )
+
+
+def _imputed(tree):
+    n = tree.attrs["n_primary"] + tree.attrs["n_replicate"]
+    return ", with every error imputed" if tree.attrs["n_imputed"] == n else ""
 
 
 def _spread_sentence(tree):
@@ -205,7 +210,7 @@ def _checks_sentence(tree):
     ]
     outside = f": {'; '.join(names)}" if names else ""
     return (
-        f"Of {checks.sizes['check']} exponents of run sets fitted from their runs, {len(names)} "
+        f"Of {checks.sizes['check']} exponents of run sets whose runs are here, {len(names)} "
         f"lie outside the 90% interval of what a new run set would report{outside}. Many are of "
         f"the same runs, so that they are no independent checks."
     )
@@ -244,6 +249,8 @@ def _notes(one):
         "Pearce & Song": "range as Pearce & Song read it",
     }
     found = [notes[key] for key in (obtained, source) if key in notes]
+    if str(one["run_set"].item()).startswith("deepseek2024"):
+        found.append("its N and C count attention too")
     if str(one["counting"].item()) == "unknown":
         weights = one["responsibility"]
         prior = 1 / weights.size

@@ -2,8 +2,9 @@ import pytest
 from fits import hoffmann_fit, small_latent_fit
 
 from scalebayes.gap import explain_gap
-from scalebayes.gap_findings import gap_frames
+from scalebayes.gap_findings import gap_sentences
 from scalebayes.gap_sections import gap_figures, gap_tables
+from scalebayes.gap_tables import gap_frames
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,13 @@ def test_another_study_has_no_attribution():
     assert gap.counts is None
     assert [one.link for one in gap_figures(gap)] == ["replays"]
     assert set(gap.replays["world"]) == {"elsewhere"}
+
+
+def test_a_fit_that_did_not_converge_is_said():
+    fit = small_latent_fit().copy()
+    fit.attrs |= {"converged": 0, "problems": "R-hat 2.0"}
+    assert explain_gap({"elsewhere": fit}).problems == ("elsewhere: R-hat 2.0",)
+
+
+def test_no_study_gives_nothing_to_say():
+    assert gap_sentences(explain_gap({})) == []

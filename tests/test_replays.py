@@ -72,6 +72,21 @@ def test_a_world_of_another_study_gets_kaplans_procedure_alone():
     found = replay_published({"elsewhere": fit}, draws=400)
     assert {one.instrument for one in found} == {"Kaplan's frontier regression"}
     assert {one.world for one in found} == {"elsewhere"}
+    assert not any(one.published for one in found)
+
+
+def test_no_replay_gives_a_table_without_rows_and_one_without_numbers_no_numbers():
+    assert len(replay_table([])) == 0
+    nothing = Replay(
+        instrument="x",
+        world="y",
+        counting="body",
+        exponent=np.full(200, np.nan),
+        published={"z": 0.5},
+    )
+    [row] = replay_table([nothing]).itertuples()
+    assert row.n_draws == 0
+    assert np.isnan([row.median, row.p]).all()
 
 
 @pytest.mark.slow
