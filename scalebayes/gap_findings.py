@@ -146,7 +146,8 @@ def chain_sentences(chains):
         apart = [step for step in CHAIN if _disagree(chain["effect"].sel(step=step))]
         if apart:
             sentences.append(
-                f"The ways of reading these runs disagree (90% intervals without overlap) on: "
+                f"On {CORPUS_NAMES[corpus]} the ways of reading the runs disagree (90% intervals "
+                f"without overlap) on: "
                 f"{', '.join(apart)}."
             )
     return sentences

@@ -251,7 +251,7 @@ def calibration_ranks(design, hypothesis, seed):
     """Rank, 0 to 99, of each quantity's truth among 99 nearly independent draws."""
     study, truth = simulate(design, hypothesis, random_seed=seed)
     data = run_data(study, hypothesis)
-    settings = Settings(draws=250, tune=400, cores=1, random_seed=seed)
+    settings = Settings(draws=1000, tune=500, cores=1, random_seed=seed)
     posterior = gate.draw_posterior(log_density(data, hypothesis), hypothesis, settings)
     drawn = with_derived(posterior.quantities, data)
     thinned = {name: thinned_by_ess(values) for name, values in drawn.items()}
