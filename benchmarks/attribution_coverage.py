@@ -61,7 +61,7 @@ def main():
     parser.add_argument("-o", "--out", type=Path, help="also write the table to this file")
     parser.add_argument("--records", type=Path, help="keep each repeat as a line; resumes from it")
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=300)
     options = parser.parse_args()
     warnings.simplefilter("ignore", NotConvergedWarning)  # counted in the table
     records = kept(options.records)
