@@ -14,7 +14,7 @@ from scalebayes.attribution import (
     PUBLISHED_GAP,
     gap_left,
 )
-from scalebayes.draw_texts import CORPUS_NAMES, NOT_TOLD, ends_of, p_text, percent, plain, signed
+from scalebayes.draw_texts import CORPUS_NAMES, ends_of, p_text, percent, plain, signed
 from scalebayes.recipe_chain import CHAIN, ISOFLOP_CURVES
 from scalebayes.replays import HOFFMANN_WORLD
 from scalebayes.report import number
@@ -200,27 +200,23 @@ def cost_sentences(costs, observed):
             if name == recipe:
                 wasted, seen = costs[corpus, name], observed.get((corpus, name))
                 shares = [
-                    f"{_cost(wasted.isel(compute=k), None if seen is None else seen[k])} at "
-                    f"{number(float(compute), 1)} FLOP"
+                    f"{percent(wasted.isel(compute=k))} at {number(float(compute), 1)} FLOP"
+                    f"{'' if seen is None else _contradicted(wasted.isel(compute=k), seen[k])}"
                     for k, compute in enumerate(wasted["compute"].values)
                 ]
                 parts.append(f"on {CORPUS_NAMES[corpus]} {', '.join(shares)}")
         sentences.append(
-            f"Share of compute saved at the optimum without {recipe} (negative: more is needed): "
-            f"{'; '.join(parts)}."
+            f"Share of compute that {recipe} wastes (below 0: it needs less): {'; '.join(parts)}."
         )
     return sentences
 
 
-def _cost(wasted, seen):
-    """Return a cost as text, and whether the published optima are outside its interval."""
-    text = percent(wasted)
-    if seen is None or not np.isfinite(seen) or text == NOT_TOLD:
-        return text
-    lower, _, upper = ends_of(wasted)
-    if lower <= seen <= upper:
-        return text
-    return f"{text}, where the published optima give {seen:.0%}: the laws misfit"
+def _contradicted(wasted, seen):
+    """Return what the published optima give where, in whole percent, they lie outside a cost."""
+    lower, _, upper = np.round(ends_of(wasted), 2)
+    if np.isnan([lower, seen]).any() or lower <= np.round(seen, 2) <= upper:
+        return ""
+    return f" (published optima {seen:.0%}: the laws misfit)"
 
 
 def ratio_sentences(ratios):

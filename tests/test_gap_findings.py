@@ -225,7 +225,7 @@ def test_a_cost_that_the_published_optima_contradict_is_marked():
     key = ("rw", "a long warm-up")
     assert "the laws misfit" not in said(gap(observed_costs={key: np.array([0.3])}))
     text = said(gap(observed_costs={key: np.array([0.5])}))
-    assert "where the published optima give 50%: the laws misfit" in text
+    assert "at 1e18 FLOP (published optima 50%: the laws misfit)" in text
 
 
 @pytest.mark.parametrize(
