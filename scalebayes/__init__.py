@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scalebayes.classical import ClassicalFit, classical_fit, huber_fit
     from scalebayes.compare import compare
     from scalebayes.counting import Architecture
+    from scalebayes.discrepancy import Discrepancy, published_discrepancy
+    from scalebayes.discrepant_optimum import with_discrepancy, with_ratio_literature
     from scalebayes.errors import (
         CountingError,
         HypothesisError,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         ResultError,
         StudyError,
     )
+    from scalebayes.forecast import forecast
+    from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.gap import explain_gap
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.literature import alone_of, fit
@@ -55,6 +59,7 @@ _HOME = {
     "ClassicalFit": "classical",
     "CountingError": "errors",
     "DEFAULT_STUDIES": "studies",
+    "Discrepancy": "discrepancy",
     "Hypothesis": "hypotheses",
     "HypothesisError": "errors",
     "InputError": "errors",
@@ -72,6 +77,7 @@ _HOME = {
     "alone_of": "literature",
     "explain_gap": "gap",
     "fit": "literature",
+    "forecast": "forecast",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
     "load_fit": "storage",
@@ -85,6 +91,7 @@ _HOME = {
     "predict": "predict",
     "published_estimates": "published",
     "published_optima": "published",
+    "published_discrepancy": "discrepancy",
     "read_runs": "studies",
     "reconcile": "reconcile",
     "recount": "study",
@@ -92,10 +99,13 @@ _HOME = {
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
+    "subsample_scores": "forecast_subsamples",
     "synthesis": "synthesis",
     "synthesis_rows": "synthesis_data",
     "synthesis_sentences": "synthesis_report",
     "synthesis_table": "synthesis_report",
+    "with_discrepancy": "discrepant_optimum",
+    "with_ratio_literature": "discrepant_optimum",
 }
 
 __all__ = [
@@ -103,6 +113,7 @@ __all__ = [
     "Architecture",
     "ClassicalFit",
     "CountingError",
+    "Discrepancy",
     "Hypothesis",
     "HypothesisError",
     "InputError",
@@ -120,6 +131,7 @@ __all__ = [
     "compare",
     "explain_gap",
     "fit",
+    "forecast",
     "huber_fit",
     "hypotheses",
     "load_fit",
@@ -131,6 +143,7 @@ __all__ = [
     "plot_synthesis",
     "pool",
     "predict",
+    "published_discrepancy",
     "published_estimates",
     "published_optima",
     "read_runs",
@@ -140,10 +153,13 @@ __all__ = [
     "save_fit",
     "simulate",
     "studies",
+    "subsample_scores",
     "synthesis",
     "synthesis_rows",
     "synthesis_sentences",
     "synthesis_table",
+    "with_discrepancy",
+    "with_ratio_literature",
 ]
 
 try:

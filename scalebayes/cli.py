@@ -19,6 +19,7 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
+from scalebayes.cli_calibrate import calibrate
 from scalebayes.cli_compare import compare
 from scalebayes.cli_models import models
 from scalebayes.cli_pool import pool
@@ -31,6 +32,7 @@ from scalebayes.options import (
     Context,
     Cores,
     Counting,
+    Discrepant,
     Draws,
     Family,
     FitFile,
@@ -130,13 +132,16 @@ def optimal(
         ),
     ] = None,
     architecture: Family = None,
+    discrepancy: Discrepant = True,
+    seed: Seed = 1,
     as_json: Json = False,
 ):
     """Give the compute-optimal parameters, tokens and tokens per parameter at each budget.
 
     Without --counting and --flops: in three conventions side by side, wherever the shape of the
-    models is known; it is the study's own unless --architecture gives one. The law isoflop knows
-    its own count alone.
+    models is known; it is the study's own unless --architecture gives one. First as if the law held
+    exactly, then (in the first convention) with how far laws have missed beyond their data. The law
+    isoflop knows its own count alone, and no discrepancy.
     """
     from scalebayes.literature_report import with_its_own
 
@@ -144,7 +149,7 @@ def optimal(
     asked = {"counting": counting, "flops": flops}
     texts, rows = [], []
     for label, one in with_its_own(result).items():
-        text, some = _optima(one, compute, asked, family)
+        text, some = _optima(one, compute, asked, family, seed=seed if discrepancy else None)
         texts.append(f"{label}: {text}" if label else text)
         rows += [row | {"posterior": label} if label else row for row in some]
     if as_json:
@@ -163,22 +168,34 @@ def predict(
     units: Units = None,
     counting: Counting = None,
     architecture: Family = None,
+    discrepancy: Discrepant = True,
     seed: Seed = 1,
     as_json: Json = False,
 ):
-    """Predict the losses of runs that were not made, with and without a run's noise."""
-    from scalebayes import formatting
+    """Predict the losses of runs that were not made, with and without a run's noise.
+
+    First as if the law held exactly, then with how far laws have missed beyond their data.
+    """
+    from scalebayes import discrepancy_report, formatting
 
     path_out = out if out is None else writable(out)
     result = load_study_fit(path)
     table = read_points(points, read_pairs(columns, "--columns"), read_pairs(units, "--units"))
     asked = {"counting": counting, "architecture": read_architecture(architecture)}
+    miss = discrepancy and result.attrs["law"] != "isoflop"
+    asked["discrepancy"] = "published" if miss else None
     draws = sb.predict(result, table, random_seed=seed, **given(**asked))
-    rows = formatting.prediction_rows(draws, result)
+    rows, text = (
+        formatting.prediction_rows(draws, result),
+        formatting.prediction_text(draws, result),
+    )
+    if miss:
+        rows += discrepancy_report.predicted_rows(draws, result)
+        text += "\n\n" + discrepancy_report.predicted_text(draws, result)
     if as_json:
         print_json(rows, result)
     else:
-        print_text(formatting.prediction_text(draws, result), result)
+        print_text(text, result)
     if path_out is not None:
         write_csv(rows, path_out)
     end(result.attrs["converged"])
@@ -193,6 +210,9 @@ app.command(
 app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm sweep.nc -o pooled.nc")(
     pool
 )
+
+
+app.command(epilog="Example: scalebayes calibrate --forecast --figure forecast.svg")(calibrate)
 
 
 @app.command(epilog="Example: scalebayes studies --json")
@@ -254,9 +274,13 @@ def main(argv=None):
     app(args=argv, prog_name="scalebayes")
 
 
-def _optima(result, compute, asked, family):
-    """Return text and rows of the optima: in three conventions where none was asked for."""
-    from scalebayes import formatting
+def _optima(result, compute, asked, family, *, seed):
+    """Return text and rows of the optima: in three conventions where none was asked for.
+
+    With a seed also those with the discrepancy, in the first convention.
+    """
+    from scalebayes import discrepancy_report, formatting
+    from scalebayes.discrepant_optimum import with_discrepancy, with_ratio_literature
     from scalebayes.optimum import extrapolation_decades
     from scalebayes.report import optimal_conventions
 
@@ -271,6 +295,12 @@ def _optima(result, compute, asked, family):
         answers = [(best, extrapolation_decades(result, compute, **where))]
         text = formatting.optimal_text(*answers[0], result)
     rows = [formatting.optimal_rows(*answer, result) for answer in answers]
+    if seed is not None and result.attrs["law"] != "isoflop":
+        best = answers[0][0]
+        both = with_discrepancy(result, best, random_seed=seed)
+        parts = both, result, with_ratio_literature(result, best, random_seed=seed)
+        text += "\n\n" + discrepancy_report.discrepant_text(*parts)
+        rows.append(discrepancy_report.discrepant_rows(*parts))
     return text, [row for some in rows for row in some]
 
 

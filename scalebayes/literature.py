@@ -6,12 +6,13 @@ to expect for a prior; E, A, B and the noise stay its own.
 
 import json
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import arviz as az
 import numpy as np
 import xarray as xr
 
+from scalebayes.discrepancy import published_discrepancy
 from scalebayes.errors import InputError, NotConvergedWarning, OutsidePopulationWarning
 from scalebayes.fit import fit as fit_alone
 from scalebayes.hypotheses import LATENT, load_hypothesis
@@ -20,6 +21,7 @@ from scalebayes.joined_study import joined_study
 from scalebayes.population import pool_settings, population_of
 from scalebayes.population_trees import MAX_STUDY_MISFIT, evidence_over_omega
 from scalebayes.progress import status_line
+from scalebayes.ratio_literature import study_ratio
 from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
 from scalebayes.studies import DEFAULT_STUDIES, load_study
 from scalebayes.study_cells import check_poolable, pooled_studies
@@ -229,6 +231,7 @@ def with_literature(alone, study, others, settings, *, left_out=None, cache=True
             [text for text in population.recipes.assumed if study.name in text]
         ),
     }
+    tree.attrs["ratio_literature"] = json.dumps(_ratios(study, alone, others))
     problems = [
         problem if cell.omega is None else f"omega {cell.omega:g}: {problem}"
         for cell in population.cells
@@ -249,6 +252,29 @@ def alone_of(fit):
     alone = xr.DataTree.from_dict(groups)
     alone.attrs = dict(node.attrs)
     return alone
+
+
+def _ratios(study, alone, others):
+    """Return what studies of other groups say of D*/N*, in a counting that this one shares.
+
+    That is the law's own where it is fixed, else the total of the study's own family of models; a
+    latent counting without shapes has none, and then nothing is said.
+    """
+    latent = alone.attrs["counting"] == LATENT
+    if alone.attrs["law"] == "isoflop" or (latent and not alone.attrs["architecture"]):
+        return {}
+    asked = {"counting": "total", "architecture": "study"} if latent else {}
+    known = published_discrepancy()
+    groups = {one.attrs["study"]: load_study(one.attrs["study"]).group for one in others}
+    own = study.group or study.name
+    ratios = [
+        study_ratio(
+            one, group=groups[one.attrs["study"]] or one.attrs["study"], discrepancy=known, **asked
+        )
+        for one in others
+        if groups[one.attrs["study"]] != own
+    ]
+    return {"counting": asked.get("counting", ""), "studies": [asdict(one) for one in ratios]}
 
 
 def _shares(tree, alone):

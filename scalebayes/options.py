@@ -43,3 +43,10 @@ Family = Annotated[
         "otherwise than in the law.",
     ),
 ]
+Discrepant = Annotated[
+    bool,
+    typer.Option(
+        "--discrepancy/--law-exact",
+        help="Show also how far laws have missed beyond their data.",
+    ),
+]

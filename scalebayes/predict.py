@@ -14,17 +14,23 @@ from scalebayes.counting import (
     parameter_terms,
     parse_counting,
 )
+from scalebayes.discrepancy import decades_outside, discrepant_log_loss, find_discrepancy
 from scalebayes.errors import CountingError, InputError
 from scalebayes.first_order import log_count
 from scalebayes.fitted_law import family_of, law_omega, law_values, run_parameters
-from scalebayes.laws import LAWS, effective_tokens, expected_loss
+from scalebayes.laws import (
+    FLOP_PER_PARAMETER_AND_TOKEN,
+    LAWS,
+    effective_tokens,
+    expected_loss,
+)
 from scalebayes.noise import sigma_of_run
 
 _SIZES = ("N", "body", "head", "embedding")
 _SLACK = 1e-9  # of the data's range: the runs themselves are inside
 
 
-def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
+def predict(fit, points, *, random_seed=None, counting=None, architecture=None, discrepancy=None):
     """Return the losses that a fit expects of runs, without and with a run's noise.
 
     Parameters
@@ -42,16 +48,19 @@ def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
         Counting of the column N; by default the law's own.
     architecture : Architecture or "study", optional
         Family that converts N where `counting` is not the law's own.
+    discrepancy : Discrepancy or "published", optional
+        How far the law may miss; "published" is what the bundled studies show.
 
     Returns
     -------
     Dataset
         Over (point, chain, draw), in nats per token: `loss`, the law; `loss_new`, a new run: its
         log is the law's log plus Student-t(nu) noise of scale sigma (of sigma (20 N/D)^eta where
-        there is an eta), or Normal without nu, plus tau Normal(0, 1) where there is a tau. The
-        coord `domain` is "interpolation" where log N and log D lie in the bounding box and the
-        convex hull of the fit's runs, else "extrapolation" (log body in place of log N where omega
-        is latent).
+        there is an eta), or Normal without nu, plus tau Normal(0, 1) where there is a tau. With a
+        discrepancy also `loss_with_discrepancy` and `loss_new_with_discrepancy`; every draw has one
+        discrepancy for all points. The coord `domain` is "interpolation" where log N and log D lie
+        in the bounding box and the convex hull of the fit's runs, else "extrapolation" (log body in
+        place of log N where omega is latent).
 
     Raises
     ------
@@ -71,15 +80,41 @@ def predict(fit, points, *, random_seed=None, counting=None, architecture=None):
     table = _with_shapes(fit, table, counting, family_of(fit, architecture))
     N, D = law_parameters(fit, table), _over_points(table["D"])
     posterior = fit["posterior"].to_dataset()
-    loss = expected_loss(N, _tokens_of_law(fit, table, D), law_values(posterior, fit.attrs))
-    loss = loss.transpose("point", "chain", "draw")
-    noise = _noise(posterior, loss, N, D, np.random.default_rng(random_seed))
+    law, seen = law_values(posterior, fit.attrs), _tokens_of_law(fit, table, D)
+    result = {"loss": expected_loss(N, seen, law).transpose("point", "chain", "draw")}
+    rng = np.random.default_rng(random_seed)
+    noise = _noise(posterior, result["loss"], N, D, rng)
+    if (found := find_discrepancy(discrepancy)) is not None:
+        decades = decades_outside(FLOP_PER_PARAMETER_AND_TOKEN * N * D, compute_limits(fit))
+        missed = found.coefficients(posterior["sigma"], rng)
+        log_loss = discrepant_log_loss(N, seen, law, missed, decades=decades, law=fit.attrs["law"])
+        result["loss_with_discrepancy"] = np.exp(log_loss).transpose("point", "chain", "draw")
     with np.errstate(over="ignore"):  # a Student-t with nu near 1 has draws beyond any float
-        loss_new = loss * np.exp(noise)
+        new = {
+            name.replace("loss", "loss_new", 1): one * np.exp(noise) for name, one in result.items()
+        }
     domain = _domain(fit, N, table)
-    units = {"units": "nats/token"}
-    result = {"loss": loss.assign_attrs(units), "loss_new": loss_new.assign_attrs(units)}
+    result = {name: one.assign_attrs(units="nats/token") for name, one in (result | new).items()}
     return xr.Dataset(result).assign_coords(domain=("point", domain), D=("point", D.values))
+
+
+def compute_limits(fit):
+    """Return least and largest compute of a fit's runs, 6 N D with N as the law counts it.
+
+    Parameters
+    ----------
+    fit : DataTree
+
+    Returns
+    -------
+    lowest, highest : DataArray
+        FLOP; over (chain, draw) where omega is latent.
+    """
+    runs = fit["constant_data"].to_dataset()
+    names = [name for name in ("N", *_SIZES[1:], "D") if name in runs]
+    table = runs[names].reset_coords(drop=True).to_dataframe()
+    compute = FLOP_PER_PARAMETER_AND_TOKEN * law_parameters(fit, table) * _over_points(table["D"])
+    return compute.min("point"), compute.max("point")
 
 
 def law_parameters(fit, table):

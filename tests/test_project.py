@@ -48,9 +48,10 @@ ORDER = (
     *("pooled_draws", "pooled_studies"),
     *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
     *("new_study", "population"),
+    *("discrepancy", "ratio_literature", "discrepant_optimum", "predict"),
     *("joined_study", "literature"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_draws", "synthesis"),
-    *("discrepancy", "predict"),
+    *("scores", "held_out", "discrepancy_model", "forecast", "forecast_subsamples"),
     *(
         "simulate",
         "calibrate",
@@ -78,13 +79,22 @@ ORDER = (
     *("attribution", "recipe_chain", "replays", "advice", "gap"),
     *("draw_texts", "gap_findings", "gap_tables", "gap_plots"),
     *("page", "figure_files", "gap_sections", "reconcile_page", "reconcile", "plan"),
-    *("model_graph", "model_pages", "prior_plots", "formatting", "arguments", "options", "console"),
-    *("cli_models", "cli_pool", "cli_compare", "cli"),
+    *(
+        "model_graph",
+        "model_pages",
+        "prior_plots",
+        "formatting",
+        "discrepancy_report",
+        "arguments",
+        "options",
+        "console",
+    ),
+    *("forecast_report", "cli_models", "cli_pool", "cli_compare", "cli_calibrate", "cli"),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
     *("simulate", "population_model", "omega_by_group_model", "omega_by_group", "model_graph"),
-    *("synthesis_model", "synthesis_draws"),
+    *("synthesis_model", "synthesis_draws", "discrepancy_model"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

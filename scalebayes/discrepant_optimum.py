@@ -1,0 +1,137 @@
+"""Compute-optimal models with the discrepancy that laws have shown, and with published ratios.
+
+The law's own answer stays beside the one with the discrepancy: the first is what the runs say if
+the law holds exactly.
+"""
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.architecture import Architecture
+from scalebayes.counting import body_of, flops_terms, parse_counting
+from scalebayes.discrepancy import (
+    PUBLISHED,
+    find_discrepancy,
+    level_of,
+    refuse_isoflop,
+    shift_of,
+)
+from scalebayes.errors import InputError
+from scalebayes.first_order import log_count
+from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN
+from scalebayes.optimum import UNITS, extrapolation_decades
+from scalebayes.pooled_studies import stratified
+from scalebayes.ratio_literature import StudyRatio, optimum_weights, ratio_literature
+
+
+def with_discrepancy(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
+    """Return compute-optimal models with, beside the law's, those with the discrepancy.
+
+    Parameters
+    ----------
+    fit : DataTree
+        Of a law of a whole surface.
+    best : Dataset
+        What `optimum.optimal` returned for it.
+    discrepancy : Discrepancy or "published"
+    random_seed : int or Generator
+
+    Returns
+    -------
+    Dataset
+        `best` and, over (compute, chain, draw), N_with_discrepancy, D_with_discrepancy,
+        tokens_per_parameter_with_discrepancy and loss_with_discrepancy; decades_outside [compute].
+        The budget is kept in its own counting. Every draw has one discrepancy at all budgets.
+
+    Raises
+    ------
+    InputError
+        For the law isoflop, or where the budgets of the fit's runs are not known in these terms.
+    """
+    found = find_discrepancy(discrepancy)
+    refuse_isoflop(fit["posterior"], fit.attrs["law"])
+    shapes = best.attrs["architecture"]
+    family = Architecture.from_json(shapes) if shapes else None
+    counting, flops = parse_counting(best.attrs["counting"]), best.attrs["flops"]
+    asked = {"counting": counting, "flops": flops, "architecture": family}
+    decades = extrapolation_decades(fit, best["compute"], **asked)
+    if decades is None:
+        msg = (
+            f"{fit.attrs['study']}: how far {flops} budgets lie beyond its runs is not known, and "
+            "so not how far the law may miss there."
+        )
+        raise InputError(msg)
+    decades = abs(decades)
+    coefficients = found.coefficients(best["N"].isel(compute=0), np.random.default_rng(random_seed))
+    N = best["N"] * np.exp(shift_of(coefficients, decades))
+    D = best["D"] * _charged(best["N"], **asked) / _charged(N, **asked)
+    values = {"N": N, "D": D, "tokens_per_parameter": D / N}
+    values["loss"] = best["loss"] * np.exp(level_of(coefficients, decades))
+    named = {
+        f"{name}_with_discrepancy": value.transpose(*best["N"].dims).assign_attrs(units=UNITS[name])
+        for name, value in values.items()
+    }
+    return best.assign(named).assign_coords(decades_outside=decades)
+
+
+def with_ratio_literature(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
+    """Return D*/N* of a fit with literature once the published ratios are believed, or None.
+
+    The exponents of such a fit are pooled already; here the published ratio D*/N* itself is a prior
+    for this study's, at each budget (`ratio_literature.optimum_weights`).
+
+    Parameters
+    ----------
+    fit : DataTree
+        From `fit` with literature.
+    best : Dataset
+        What `optimum.optimal` returned for it.
+    discrepancy : Discrepancy or "published"
+    random_seed : int
+
+    Returns
+    -------
+    Dataset or None
+        Over (compute, chain, draw), resampled: N_with_literature, D_with_literature,
+        tokens_per_parameter_with_literature; over compute: effective_draws, of the weights. None
+        where the fit has no literature on the ratio, or not in the counting of `best`.
+    """
+    said = json.loads(fit.attrs.get("ratio_literature") or "{}")
+    if not said or not said["studies"]:
+        return None
+    own = fit.attrs["counting"] if not said["counting"] else said["counting"]
+    if best.attrs["counting"] != own or best.attrs["flops"] != "6ND":
+        return None
+    literature = ratio_literature([StudyRatio(**one) for one in said["studies"]])
+    asked = {"counting": said["counting"] or None}
+    asked["architecture"] = "study" if said["counting"] else None
+    like = best["N"].isel(compute=0)
+    rng = np.random.default_rng([random_seed, 1])
+    coefficients = find_discrepancy(discrepancy).coefficients(like, rng)
+    parts, effective = [], []
+    for compute in best["compute"].to_numpy():
+        weight, log_N = optimum_weights(fit, compute, literature, coefficients, **asked)
+        flat = weight.to_numpy().ravel()
+        counts = stratified(flat, flat.size, rng)
+        picked = rng.permutation(np.repeat(np.arange(flat.size), counts))
+        N = like.copy(data=np.exp(log_N.to_numpy().ravel()[picked]).reshape(like.shape))
+        parts.append(N.assign_coords(compute=compute))
+        effective.append(1 / (flat**2).sum())
+    N = xr.concat(parts, dim="compute")
+    D = best["compute"] / (FLOP_PER_PARAMETER_AND_TOKEN * N)
+    values = {"N": N, "D": D, "tokens_per_parameter": D / N}
+    named = {
+        f"{name}_with_literature": value.transpose(*best["N"].dims).assign_attrs(units=UNITS[name])
+        for name, value in values.items()
+    }
+    return xr.Dataset(named).assign(effective_draws=("compute", effective))
+
+
+def _charged(N, *, counting, flops, architecture):
+    """Return the parameters that a budget is charged for, to a constant factor."""
+    if architecture is None:
+        return N
+    log_body = np.log(body_of(N, counting, architecture))
+    return np.exp(log_count(log_body, flops_terms(flops, counting, architecture))[0])
