@@ -19,7 +19,7 @@ from scalebayes.forecast import (
     interval_row,
     weighted_ends,
 )
-from scalebayes.held_out import BUDGET_STEP, compute_of, counted_runs, local_optimum
+from scalebayes.held_out import largest_optimum
 from scalebayes.hypotheses import load_hypothesis
 from scalebayes.literature import literature_fits, with_literature
 from scalebayes.optimum import extrapolation_decades, optimal
@@ -72,18 +72,6 @@ def subsample_scores(
             if record is not None:
                 record(row)
     return pd.DataFrame(rows)
-
-
-def largest_optimum(study, *, counting="total"):
-    """Return the optimum at the largest budget of a study at which it can be measured, or None."""
-    runs = counted_runs(study, counting)
-    compute = compute_of(runs)
-    decades = np.arange(0, np.log10(compute.max() / compute.min()), BUDGET_STEP)
-    for back in decades:
-        found = local_optimum(runs, compute.max() / 10**back)
-        if found is not None:
-            return found
-    return None
 
 
 def few_runs(study, n, rng):

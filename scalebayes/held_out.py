@@ -31,6 +31,7 @@ _REACH = 0.3 * np.log(10)  # runs this near to a budget in log compute tell of i
 _SIZES = np.log(6.0)  # and this near to its lowest point in log N, after a first look
 _MARGIN = 0.3  # by which sizes must go beyond the lowest point on both sides, in log N
 _LEAST_LOCAL = 8
+_ONE_BUDGET = 0.1  # spread of log C below which all runs count as at the budget itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class LocalOptimum:
     n: int
 
 
-def split_bycompute_of(study, share, *, counting="total"):
+def split_by_compute(study, share, *, counting="total"):
     """Return a study cut at a share of the log range of its compute.
 
     Parameters
@@ -167,7 +168,7 @@ def splits_of(studies, shares, *, counting="total"):
     for study in studies:
         for share in shares:
             try:
-                splits[study.name, share] = split_bycompute_of(study, share, counting=counting)
+                splits[study.name, share] = split_by_compute(study, share, counting=counting)
             except (StudyError, CountingError) as error:
                 left_out[study.name, share] = str(error)
     return splits, left_out
@@ -194,8 +195,9 @@ def optima_above(split):
 def local_optimum(runs, compute):
     """Return where the loss at a budget was lowest, from the runs that spent about that much.
 
-    A quadratic of log N, with a level and a tilt that are linear in log C, is fitted to the log
-    loss of runs within a factor 2 of the budget, then again to those near its lowest point.
+    A quadratic of log N, with a level and a tilt that are linear in log C where that varies, is
+    fitted to the log loss of runs within a factor 2 of the budget, then again to those near its
+    lowest point.
 
     Parameters
     ----------
@@ -230,18 +232,33 @@ def local_optimum(runs, compute):
     )
 
 
+def largest_optimum(study, *, counting="total"):
+    """Return the optimum at the largest budget of a study at which it can be measured, or None."""
+    runs = counted_runs(study, counting)
+    compute = compute_of(runs)
+    decades = np.arange(0, np.log10(compute.max() / compute.min()), BUDGET_STEP)
+    for back in decades:
+        found = local_optimum(runs, compute.max() / 10**back)
+        if found is not None:
+            return found
+    return None
+
+
 def _vertex(x, c, y):
     """Return the lowest point of a quadratic in x at c = 0, with its standard error, or None."""
     middle = x.mean()
     u = x - middle
-    design = np.column_stack([np.ones_like(u), u, u * u, c, c * u])
+    columns = [np.ones_like(u), u, u * u]
+    columns += [c, c * u] if np.ptp(c) > _ONE_BUDGET else []
+    design = np.column_stack(columns)
     beta, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
     if rank < design.shape[1] or beta[2] <= 0:
         return None
     residual = y - design @ beta
     freedom = len(y) - design.shape[1]
     covariance = residual @ residual / freedom * np.linalg.inv(design.T @ design)
-    slope = np.array([0.0, -1 / (2 * beta[2]), beta[1] / (2 * beta[2] ** 2), 0.0, 0.0])
+    slope = np.zeros(len(columns))
+    slope[1:3] = -1 / (2 * beta[2]), beta[1] / (2 * beta[2] ** 2)
     return middle - beta[1] / (2 * beta[2]), np.sqrt(slope @ covariance @ slope)
 
 

@@ -5,10 +5,12 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 import scalebayes as sb
 from scalebayes.build import run_data
 from scalebayes.compiled import log_density
+from scalebayes.counting import Architecture
 from scalebayes.gate import Settings, draw_posterior
 from scalebayes.hypotheses import NEAR_OPTIMUM, load_hypothesis
 from scalebayes.isoflop import windowed
@@ -19,6 +21,11 @@ from scalebayes.study_cells import pooled_studies
 HOFFMANN = "hoffmann2022-epoch"
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 """Coefficients of Besiroglu et al. (2024), arXiv:2404.10102."""
+
+
+FAMILY = Architecture(aspect_ratio=64.0, vocab_size=32000, tied=True)
+BODY, TOKENS = np.array([1e8, 1e8, 1e10]), np.array([1e9, 1e11, 1e11])
+"""Runs on a triangle of (log N, log D): few tokens for large models only."""
 
 
 @cache
@@ -99,3 +106,21 @@ def fits_of_three():
 def population_of_three():
     """The population of those sweeps, before it becomes a tree."""
     return population_of(pooled_studies(fits_of_three()), Settings(draws=500, cores=1), cache=False)
+
+
+def made_fit(counting="total", *, omega=None, nu=4.0, draws=3, runs=(BODY, TOKENS)):
+    """A fit whose draws all hold Epoch's coefficients and a noise of 1%."""
+    values = EPOCH | {"sigma": 0.01} | ({"nu": nu} if nu else {})
+    dims, shape = ("chain", "draw"), (2, draws)
+    coords = {"chain": range(2), "draw": range(draws)}
+    columns = {name: (dims, np.full(shape, value)) for name, value in values.items()}
+    if omega is not None:
+        columns["omega"] = (dims, np.broadcast_to(omega, shape).astype(float))
+    size, tokens = runs
+    data = {"D": ("run", tokens), "body": ("run", size), "head": ("run", FAMILY.head(size))}
+    if counting != "latent":
+        data["N"] = ("run", size)
+    groups = {"posterior": xr.Dataset(columns, coords=coords), "constant_data": xr.Dataset(data)}
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {"counting": counting, "law": "chinchilla", "architecture": FAMILY.to_json()}
+    return tree

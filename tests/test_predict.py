@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from fits import EPOCH, FAMILY, made_fit
 from scipy import stats
 
 from scalebayes.counting import Architecture
@@ -9,33 +10,8 @@ from scalebayes.errors import CountingError, InputError
 from scalebayes.laws import chinchilla
 from scalebayes.predict import predict
 
-# Besiroglu et al. (2024), arXiv:2404.10102
-EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-FAMILY = Architecture(aspect_ratio=64.0, vocab_size=32000, tied=True)
 UNTIED = Architecture(aspect_ratio=64.0, vocab_size=32000, tied=False)
 POINT = {"N": [1e9], "D": [2e10]}
-
-# Runs on a triangle of (log N, log D): few tokens for large models only.
-BODY = np.array([1e8, 1e8, 1e10])
-TOKENS = np.array([1e9, 1e11, 1e11])
-
-
-def made_fit(counting="total", *, omega=None, nu=4.0, draws=3, runs=(BODY, TOKENS)):
-    """A fit whose draws all hold Epoch's coefficients and a noise of 1%."""
-    values = EPOCH | {"sigma": 0.01} | ({"nu": nu} if nu else {})
-    dims, shape = ("chain", "draw"), (2, draws)
-    coords = {"chain": range(2), "draw": range(draws)}
-    columns = {name: (dims, np.full(shape, value)) for name, value in values.items()}
-    if omega is not None:
-        columns["omega"] = (dims, np.broadcast_to(omega, shape).astype(float))
-    size, tokens = runs
-    data = {"D": ("run", tokens), "body": ("run", size), "head": ("run", FAMILY.head(size))}
-    if counting != "latent":
-        data["N"] = ("run", size)
-    groups = {"posterior": xr.Dataset(columns, coords=coords), "constant_data": xr.Dataset(data)}
-    tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {"counting": counting, "law": "chinchilla", "architecture": FAMILY.to_json()}
-    return tree
 
 
 def test_the_expected_loss_is_the_law_at_the_point():
