@@ -5,6 +5,7 @@ import textwrap
 
 import pandas as pd
 
+from scalebayes.discrepant_optimum import with_discrepancy
 from scalebayes.errors import InputError
 from scalebayes.optimum import CHINCHILLA_COMPUTE, optimal
 from scalebayes.population_findings import population_sentences
@@ -47,6 +48,7 @@ def study_table(fits):
 
 def _study_row(name, one):
     best = optimal(one, CHINCHILLA_COMPUTE, counting="total", architecture="study")
+    missed = with_discrepancy(one, best).isel(compute=0)
     best = best.isel(compute=0)
     wide, default = omega_bins(one), omega_bins(one, weight="weight_default")
     weights = {f"omega: {bin_}": f"{share(wide[bin_])} / {share(default[bin_])}" for bin_ in wide}
@@ -59,6 +61,9 @@ def _study_row(name, one):
         "exponent a": interval_text(best["exponent"], digits=2),
         "classical a": _classical_exponent(one),
         "D*/N*": interval_text(best["tokens_per_parameter"], digits=2),
+        "D*/N* with discrepancy": interval_text(
+            missed["tokens_per_parameter_with_discrepancy"], digits=2
+        ),
         "law over its range": _law_frontier(one),
         "published": _published_frontier(one),
         "note": "; ".join(marks),
@@ -213,7 +218,10 @@ def exponent_legend():
 
 def ratio_legend():
     """Return what the column of ratios means, in lines."""
-    return [f"D*/N*: compute-optimal tokens per parameter, as exponent a; {_INTERVAL}s."]
+    return [
+        f"D*/N*: compute-optimal tokens per parameter, as exponent a; {_INTERVAL}s. First as",
+        "if the law held exactly, then with how far laws have missed beyond their data.",
+    ]
 
 
 def omega_legend():
@@ -229,6 +237,6 @@ def caveats():
     """Return what holds for all of it, in lines."""
     return [
         "In this table each study is read alone. Checkpoints of one run share a run effect, whose",
-        "size the prior sets where every run has an N of its own. The law is taken to hold beyond",
-        "the data: far from a study's own budgets its interval is too narrow.",
+        "size the prior sets where every run has an N of its own. Exponents, and D*/N* where it is",
+        "not said to have the discrepancy, are as if the law held beyond the data.",
     ]

@@ -27,7 +27,7 @@ from scalebayes.population import pool_settings
 from scalebayes.ratio_literature import optimum_weights
 from scalebayes.studies import load_study
 
-SIZES = {10: 6, 30: 3}
+SIZES = {10: 4, 30: 2}
 """Runs that are drawn, and how often."""
 
 HYPOTHESIS = "hoffmann-total"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.classical import huber_fit
+from scalebayes.discrepant_optimum import with_discrepancy
 from scalebayes.hypotheses import hypothesis_from_json
 from scalebayes.omega_plots import stored_matrices
 from scalebayes.optimum import (
@@ -96,13 +97,21 @@ def study_summary(fit, *, compute=CHINCHILLA_COMPUTE):
         for name, unit in _LAW_UNITS.items()
         if name in posterior
     ]
-    best = optimal(fit, compute, counting="total", architecture="study").isel(compute=0)
+    best = optimal(fit, compute, counting="total", architecture="study")
+    best = with_discrepancy(fit, best).isel(compute=0)
     at = f"at {compute:.3g} FLOP, total counting"
     asked = {
         "exponent": (f"exponent a {at}", "1", "a"),
         "N": (f"N* {at}", "parameters", "a"),
         "D": (f"D* {at}", "tokens", "a"),
         "tokens_per_parameter": (f"D*/N* {at}", "tokens/parameter", "a"),
+        "N_with_discrepancy": (f"N* with discrepancy {at}", "parameters", "a"),
+        "D_with_discrepancy": (f"D* with discrepancy {at}", "tokens", "a"),
+        "tokens_per_parameter_with_discrepancy": (
+            f"D*/N* with discrepancy {at}",
+            "tokens/parameter",
+            "a",
+        ),
     }
     rows += [
         summary_row(study, label, unit, best[name], mark=mark(key))
