@@ -3,8 +3,8 @@
 Each sweep has 30 random runs of a published study's design. Its exponents are drawn from what the
 population of the published studies expects of a new study, its D*/N* at 5.76e23 FLOP from what
 their ratios lead one to expect there; its loss at the anchors and its noise are those of a draw of
-a published study's posterior. Both fits answer for log D*/N* at that budget (6ND, the law's own total
-count), as if the law held exactly and with the discrepancy. From an installed checkout:
+a published study's posterior. Both fits answer for log D*/N* at that budget (6ND, the law's own
+total count), as if the law held exactly and with the discrepancy. From an installed checkout:
 
     python benchmarks/literature_gain.py -o docs/literature_gain.md
 """
