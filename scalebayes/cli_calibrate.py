@@ -19,6 +19,7 @@ def calibrate(
     study: Annotated[
         list[str] | None, typer.Option(help="A study to take; the default set unless given.")
     ] = None,
+    model: Annotated[str, typer.Option("-m", "--model")] = "hoffmann-total",
     few_runs: Annotated[
         bool,
         typer.Option("--few-runs", help="Also what 10 and 30 random runs of each say; slow."),
@@ -44,7 +45,7 @@ def calibrate(
     path = None if figure is None else writable(figure)
     same = {"random_seed": seed, "cores": cores, "cache": cache}
     with status_line(None, "forecasts") as advance:
-        result = forecasts(study or None, advance=advance, **same)
+        result = forecasts(study or None, hypothesis=model, advance=advance, **same)
         rows = subsample_scores(result.known, advance=advance, **same) if few_runs else None
     if as_json:
         table = summary(result).reset_index().to_dict("records")

@@ -22,11 +22,12 @@ from scalebayes.discrepancy import (
     shift_of,
 )
 from scalebayes.discrepancy_model import Learner, record_of
-from scalebayes.errors import NotConvergedWarning
+from scalebayes.errors import InputError, NotConvergedWarning
 from scalebayes.fit import fit
 from scalebayes.fitted_law import law_values
 from scalebayes.held_out import counted_runs, optima_above, splits_of
-from scalebayes.laws import anchored_logs, expected_loss, natural_coefficients
+from scalebayes.hypotheses import LATENT, load_hypothesis
+from scalebayes.laws import ISOFLOP, anchored_logs, expected_loss, natural_coefficients
 from scalebayes.optimum import compute_range, optimal, optimal_allocation
 from scalebayes.predict import law_parameters
 from scalebayes.ratio_literature import (
@@ -55,7 +56,6 @@ RESAMPLES = 400
 
 PROB = 0.9
 _SETTINGS = {"draws": 500, "tune": 500, "chains": 4}
-_HYPOTHESIS = "hoffmann-total"
 _TRUTHS = norm.ppf((np.arange(21) + 0.5) / 21)  # the measured optimum within its error
 _TAIL = (1 - PROB) / 2
 
@@ -107,13 +107,25 @@ class Forecast:
     known: dict[str, Known]
 
 
-def forecast(studies=None, *, shares=SHARES, random_seed=1, cores=None, cache=True, advance=None):
+def forecast(
+    studies=None,
+    *,
+    hypothesis="hoffmann-total",
+    shares=SHARES,
+    random_seed=1,
+    cores=None,
+    cache=True,
+    advance=None,
+):
     """Return how well losses and optima above a cut in compute are forecast from runs below it.
 
     Parameters
     ----------
     studies : sequence of Study or str, optional
         By default `DEFAULT_STUDIES`; three or more.
+    hypothesis : Hypothesis, str or path
+        A law of a whole surface with a fixed counting, under which all is learned and judged; the
+        bootstrap stays one of the Chinchilla law.
     shares : sequence of float
         Where each is cut, as shares of its log range of compute.
     random_seed, cores, cache
@@ -124,19 +136,32 @@ def forecast(studies=None, *, shares=SHARES, random_seed=1, cores=None, cache=Tr
     Returns
     -------
     Forecast
+
+    Raises
+    ------
+    InputError
+        For a latent counting, an isoFLOP law, or noise that is not Student-t of one scale.
     """
+    hypothesis = load_hypothesis(hypothesis)
+    plain_noise = {"nu_minus_one"} <= set(hypothesis.priors) and "eta" not in hypothesis.priors
+    if hypothesis.counting == LATENT or hypothesis.law in ISOFLOP or not plain_noise:
+        msg = (
+            f"forecasts need a surface with a fixed counting under Student-t noise of one scale; "
+            f"{hypothesis.name} is none."
+        )
+        raise InputError(msg)
     chosen = [load_study(one) for one in (DEFAULT_STUDIES if studies is None else studies)]
     settings = dict(cores=cores, random_seed=random_seed, cache=cache, progressbar=False)
-    splits, left_out = splits_of(chosen, shares)
+    splits, left_out = splits_of(chosen, shares, counting=hypothesis.counting)
     fits, wholes, problems = {}, {}, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)  # said by `problems`
         for study in chosen:
             if advance is not None:
                 advance(study.name)
-            wholes[study.name] = fit(study, _HYPOTHESIS, **_SETTINGS, **settings)
+            wholes[study.name] = fit(study, hypothesis, **_SETTINGS, **settings)
             for key in [one for one in splits if one[0] == study.name]:
-                fits[key] = fit(splits[key].below, _HYPOTHESIS, **_SETTINGS, **settings)
+                fits[key] = fit(splits[key].below, hypothesis, **_SETTINGS, **settings)
     for one in (*wholes.values(), *fits.values()):
         if not one.attrs["converged"]:
             problems.append(f"{one.attrs['study']}: {one.attrs['problems']}")
