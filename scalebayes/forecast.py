@@ -143,7 +143,7 @@ def forecast(
         For a latent counting, an isoFLOP law, or noise that is not Student-t of one scale.
     """
     hypothesis = load_hypothesis(hypothesis)
-    plain_noise = {"nu_minus_one"} <= set(hypothesis.priors) and "eta" not in hypothesis.priors
+    plain_noise = "nu" in hypothesis.priors and "eta" not in hypothesis.priors
     if hypothesis.counting == LATENT or hypothesis.law in ISOFLOP or not plain_noise:
         msg = (
             f"forecasts need a surface with a fixed counting under Student-t noise of one scale; "
@@ -273,6 +273,8 @@ def _loss_rows(fitted, split, posterior, values, coefficients, boot, rng):
     rows = []
     for method, mean in expected.items():
         flat = mean.stack(sample=("chain", "draw")).transpose("point", "sample").to_numpy()
+        if "tau" in posterior:  # a new run has an effect of its own
+            flat = flat + posterior["tau"].to_numpy().ravel() * rng.standard_normal(flat.shape)
         new = flat + noise[0] * rng.standard_t(noise[1], size=flat.shape)
         terms = student_t.logpdf((truth[:, None] - flat) / noise[0], noise[1]) - np.log(noise[0])
         rows.append(_loss_row(method, new, truth, terms))
