@@ -8,12 +8,12 @@ D; under the law "symmetric", alpha = beta, one log slope for both.
 import math
 
 from scalebayes.laws import ANCHOR_D, ANCHOR_N
-from scalebayes.machine_code import compiled, sigmoid, softplus
+from scalebayes.machine_code import inner, sigmoid, softplus
 
 _LOG_ANCHOR_N, _LOG_ANCHOR_D = math.log(ANCHOR_N), math.log(ANCHOR_D)
 
 
-@compiled
+@inner
 def additive_terms(z, one_exponent, centre_N, centre_D, runs, terms, latents):
     """Write the logs of the law's three terms [run, 3] and the latents that have priors.
 
@@ -43,7 +43,7 @@ def additive_terms(z, one_exponent, centre_N, centre_D, runs, terms, latents):
         latents[4] = math.log(beta)
 
 
-@compiled
+@inner
 def additive_gradient(z, one_exponent, centre_N, centre_D, runs, by_term, by_latent, gradient):
     """Write the derivatives by the law's coordinates, from those by terms and by latents.
 
@@ -77,7 +77,7 @@ def additive_gradient(z, one_exponent, centre_N, centre_D, runs, by_term, by_lat
         gradient[4] = of_beta
 
 
-@compiled
+@inner
 def _at_centre(z, one_exponent):
     """Return log E, the logs of both terms at the centre of the runs, alpha and beta."""
     reducible = z[0] - softplus(z[1])

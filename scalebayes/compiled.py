@@ -166,7 +166,7 @@ class LogDensity:
 
     @property
     def _centre(self):
-        return {"centre_N": self.data[1], "centre_D": self.data[2]}
+        return {"centre_N": self.data[2], "centre_D": self.data[3]}
 
 
 def log_density(data, hypothesis):
@@ -183,11 +183,11 @@ def log_density(data, hypothesis):
     form = ModelForm(hypothesis.law, hypothesis.likelihood, latent_names(hypothesis), dists)
     runs = {name: np.log(data[name]) if name in _LOGS else data[name] for name in form.columns}
     priors = [prior.parameters for prior in hypothesis.priors.values()]
-    head = np.zeros(HEAD)
-    head[:3] = len(data["N"]), runs["N"].mean(), runs["D"].mean()
-    if form.is_written:
-        head[3:] = form_numbers(form.law, form.likelihood, dists)
     rows_of_effect = _rows_of_effect(data) if form.has_run_effect else []
+    head = np.zeros(HEAD)
+    head[:4] = len(data["N"]), len(rows_of_effect), runs["N"].mean(), runs["D"].mean()
+    if form.is_written:
+        head[4:] = form_numbers(form.law, form.likelihood, dists)
     packed = np.concatenate([head, *priors, *runs.values(), rows_of_effect]).astype(float)
     packed.flags.writeable = False
     return LogDensity(form=form, data=packed)
@@ -228,7 +228,7 @@ def graph_log_density(form):
             data = numba.carray(data_, (end + n - n_latents,))
             value, gradient = graph(
                 numba.carray(point_, (n,)),
-                data[1:3],
+                data[2:4],
                 data[HEAD:start],
                 data[start:end].reshape((n_columns, rows)),
                 data[end:],

@@ -9,10 +9,10 @@ R = K (C/C0)^-gamma.
 
 import math
 
-from scalebayes.machine_code import compiled, sigmoid, softplus
+from scalebayes.machine_code import inner, sigmoid, softplus
 
 
-@compiled
+@inner
 def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
     """Write the logs of the law's three terms [run, 3] and the latents that have priors.
 
@@ -33,7 +33,7 @@ def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
     alpha, beta, gamma = math.exp(log_alpha), math.exp(log_beta), math.exp(log_gamma)
     below, above = -softplus(log_alpha - log_beta), -softplus(log_beta - log_alpha)
     for i in range(len(terms)):
-        u = _log_excess(z[2], a, runs[0, i], runs[1, i], log_budget[i])
+        u = (z[2] + runs[0, i] - runs[1, i]) / 2 + (0.5 - a) * log_budget[i]  # log N/N*
         reducible = log_K - gamma * log_budget[i]
         terms[i, 0] = log_E
         terms[i, 1] = reducible + below - alpha * u
@@ -46,7 +46,7 @@ def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
     latents[place], latents[place + 1] = log_alpha, log_beta
 
 
-@compiled
+@inner
 def isoflop_gradient(z, is_surface, runs, log_budget, by_term, by_latent, gradient):
     """Write the derivatives by the law's coordinates, from those by terms and by latents.
 
@@ -57,7 +57,7 @@ def isoflop_gradient(z, is_surface, runs, log_budget, by_term, by_latent, gradie
     of_E, of_K, of_ratio = by_latent[0], by_latent[1], by_latent[2]
     of_a = of_gamma = of_below = of_above = of_alpha = of_beta = 0.0
     for i in range(len(by_term)):
-        u = _log_excess(z[2], a, runs[0, i], runs[1, i], log_budget[i])
+        u = (z[2] + runs[0, i] - runs[1, i]) / 2 + (0.5 - a) * log_budget[i]  # log N/N*
         by_below, by_above = by_term[i, 1], by_term[i, 2]
         by_u = beta * by_above - alpha * by_below
         of_E += by_term[i, 0]
@@ -94,13 +94,7 @@ def isoflop_gradient(z, is_surface, runs, log_budget, by_term, by_latent, gradie
     gradient[place + 1] = of_alpha - of_beta
 
 
-@compiled
-def _log_excess(log_ratio, a, log_N, log_D, log_budget):
-    """Return log N/N* of a run."""
-    return (log_ratio + log_N - log_D) / 2 + (0.5 - a) * log_budget
-
-
-@compiled
+@inner
 def _quantities(z, is_surface):
     """Return log E, log K, a, log gamma, log alpha and log beta."""
     log_K, log_E = z[0] - softplus(z[1]), z[0] - softplus(-z[1])

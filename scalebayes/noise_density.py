@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from scalebayes.machine_code import compiled
+from scalebayes.machine_code import inner
 from scalebayes.noise import RATIO
 
 NOISES = {
@@ -28,7 +28,7 @@ _LOG_RATIO = math.log(RATIO)
 _BOUND = 36.0  # of `coordinates.bounded_residual`
 
 
-@compiled
+@inner
 def runs_log_density(z, place, noise, runs, index, rows, residual, by_residual, gradient):
     """Return the log likelihood of the runs and the log density of their effects.
 
@@ -58,8 +58,10 @@ def runs_log_density(z, place, noise, runs, index, rows, residual, by_residual, 
     by_effect, by_scale = np.empty(n_effects), np.zeros(4)
     of_effects = 0.0
     if n_effects:
-        _average(residual, index, bound, means)
-        of_effects = _effects(z, scales[0], scales[3], rows, effects, means, widths, by_effect)
+        of_effects = _effects(
+            *(z, scales[0], scales[3], rows, index, bound, residual),
+            *(effects, means, widths, by_effect),
+        )
     total = _likelihood(
         *(of_effects, noise, scales, runs, index, residual, effects),
         *(by_residual, by_effect, by_scale),
@@ -77,7 +79,7 @@ def runs_log_density(z, place, noise, runs, index, rows, residual, by_residual, 
     return total
 
 
-@compiled
+@inner
 def _scales(z, place, noise, n_effects):
     """Return sigma, nu, eta and tau; 0 for one that a form does not have."""
     nu = 1.0 + math.exp(z[place + 1]) if noise >= _STUDENT_T else 0.0
@@ -86,17 +88,12 @@ def _scales(z, place, noise, n_effects):
     return math.exp(z[place]), nu, eta, tau
 
 
-@compiled
-def _average(residual, index, bound, means):
-    """Add each run's bounded residual to that of its effect."""
+@inner
+def _effects(z, sigma, tau, rows, index, bound, residual, effects, means, widths, by_effect):
+    """Return the log density of the effects; write them, their means and widths and its slopes."""
     for i in range(len(residual)):
         if index[i] >= 0:
             means[int(index[i])] += residual[i] / (1 + residual[i] ** 2 / bound)
-
-
-@compiled
-def _effects(z, sigma, tau, rows, effects, means, widths, by_effect):
-    """Return the log density of the effects; `means` are sums of residuals when it is called."""
     first = len(z) - len(rows)
     total = 0.0
     for j in range(len(rows)):
@@ -108,7 +105,7 @@ def _effects(z, sigma, tau, rows, effects, means, widths, by_effect):
     return total
 
 
-@compiled
+@inner
 def _likelihood(
     total, noise, scales, runs, index, residual, effects, by_residual, by_effect, by_scale
 ):
@@ -151,7 +148,7 @@ def _likelihood(
     return total
 
 
-@compiled
+@inner
 def _slopes_of_effects(
     z,
     sigma,
@@ -189,7 +186,7 @@ def _slopes_of_effects(
     by_scale[0], by_scale[3] = by_sigma, by_tau
 
 
-@compiled
+@inner
 def _digamma(x):
     """Return the derivative of log Gamma at x > 0, to rounding (asymptotic from 8 on)."""
     total = 0.0

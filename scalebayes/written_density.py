@@ -14,24 +14,26 @@ import numpy as np
 
 from scalebayes.additive_density import additive_gradient, additive_terms
 from scalebayes.isoflop_density import isoflop_gradient, isoflop_terms
-from scalebayes.laws import LATENTS
-from scalebayes.machine_code import compiled
+from scalebayes.laws import ISOFLOP, LATENTS
+from scalebayes.machine_code import compiled, inner, versioned
 from scalebayes.noise_density import LOG_2_PI, NOISES, runs_log_density
 
 LAWS = ("chinchilla", "symmetric", "isoflop", "isoflop-surface")
 """Laws that are written here. Compiled functions know a law by its place."""
 
-HEAD = 7
-"""Numbers before the priors' parameters: the number of runs, mean log N, mean log D, and what
-`form_numbers` returns."""
+HEAD = 10
+"""Numbers before the priors' parameters: those of runs and of run effects, mean log N, mean log D,
+and what `form_numbers` returns."""
 
 _SIGMAS = ("log_sigma", "sigma")
 _KINDS = {"Normal": 0, "LogNormal": 1, "HalfNormal": 2}
+_WIDTHS = (2, 2, 1)  # parameters of each kind
+_VERSIONED = versioned(
+    *("machine_code", "laws", "noise", "noise_density", "additive_density", "isoflop_density")
+)
 _SYMMETRIC, _ISOFLOP, _SURFACE = 1, 2, 3  # places in `LAWS`
 _N_LAW = tuple(len(LATENTS[law]) for law in LAWS)
-_COLUMNS = (
-    4  # log N, log D, log loss, its relative standard error; then budget, index of the effect
-)
+_COLUMNS = 4  # log N, log D, log loss and its standard error; then budget, index of the effect
 _NON_FINITE = 4  # a code that nutpie takes as a divergence
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _SIGNATURE = numba.types.int64(numba.types.uint64, *[_DOUBLES] * 4)
@@ -59,12 +61,31 @@ def is_written(law, likelihood, latents, dists):
 
 
 def form_numbers(law, likelihood, dists):
-    """Return a written form as numbers: law, likelihood, number and kinds of its priors.
+    """Return what compiled functions know of a written form.
 
-    The kinds are the digits of one number, the first one last.
+    Parameters
+    ----------
+    law, likelihood : str
+    dists : tuple of str
+        Of the free variables, in order.
+
+    Returns
+    -------
+    tuple of int
+        Law, likelihood, numbers of free variables, of their priors' parameters and of columns, and
+        the kinds of priors as the digits of one number, the first one last.
     """
-    kinds = sum(_KINDS[dist] * 10**place for place, dist in enumerate(dists))
-    return LAWS.index(law), tuple(NOISES).index(likelihood), len(dists), kinds
+    kinds = [_KINDS[dist] for dist in dists]
+    noise = tuple(NOISES).index(likelihood)
+    has_tau = len(dists) > len(LATENTS[law]) + 1 + noise
+    return (
+        LAWS.index(law),
+        noise,
+        len(dists),
+        sum(_WIDTHS[kind] for kind in kinds),
+        _COLUMNS + (law in ISOFLOP) + has_tau,
+        sum(kind * 10**place for place, kind in enumerate(kinds)),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -74,10 +95,14 @@ def written_log_density():
     It is the same for all written forms: the data say which one they belong to.
     """
 
+    @_VERSIONED
     def callback(n, point_, gradient_, value_, data_):
-        size = _n_data(n, numba.carray(data_, (HEAD,)))
-        if size < 0:
+        head = numba.carray(data_, (HEAD,))
+        rows, effects = int(head[0]), int(head[1])
+        n_latents, n_priors, n_columns = int(head[6]), int(head[7]), int(head[8])
+        if n != n_latents + effects:
             return -1
+        size = HEAD + n_priors + n_columns * rows + effects
         data = numba.carray(data_, (size,))
         point, gradient = numba.carray(point_, (n,)), numba.carray(gradient_, (n,))
         value = numba.carray(value_, (1,))
@@ -98,6 +123,7 @@ def written_log_densities(points, data):
 
 
 @compiled
+@_VERSIONED
 def _log_densities(points, data):
     values, gradient = np.empty(len(points)), np.empty(points.shape[1])
     for i in range(len(points)):
@@ -106,36 +132,31 @@ def _log_densities(points, data):
     return values
 
 
-@compiled
+@inner
+@_VERSIONED
 def _log_density(z, data, gradient):
     """Return the log density at z, NaN where anything is not finite, and write its gradient."""
-    n, law, noise, n_latents, kinds = (
-        int(data[0]),
-        int(data[3]),
-        int(data[4]),
-        int(data[5]),
-        int(data[6]),
-    )
-    n_law, n_columns, n_effects = _N_LAW[law], _n_columns(data), len(z) - n_latents
-    start = HEAD + _n_parameters(n_latents, kinds)
+    n, n_effects, law, noise = int(data[0]), int(data[1]), int(data[4]), int(data[5])
+    n_latents, start, n_columns = int(data[6]), HEAD + int(data[7]), int(data[8])
+    n_law = _N_LAW[law]
     runs = data[start : start + n_columns * n].reshape((n_columns, n))
     terms, residual, by_residual = np.empty((n, 3)), np.empty(n), np.empty(n)
     latents, slopes = np.empty(n_law), np.empty(n_latents)
     if law >= _ISOFLOP:
         isoflop_terms(z, law == _SURFACE, runs, runs[_COLUMNS], terms, latents)
     else:
-        additive_terms(z, law == _SYMMETRIC, data[1], data[2], runs, terms, latents)
+        additive_terms(z, law == _SYMMETRIC, data[2], data[3], runs, terms, latents)
     _to_shares(terms, runs[2], residual)
     index, rows = runs[n_columns - 1], data[len(data) - n_effects :]
     total = runs_log_density(z, n_law, noise, runs, index, rows, residual, by_residual, gradient)
-    total += _priors(z, data, kinds, latents, slopes)
+    total += _priors(z, data, int(data[9]), latents, slopes)
     for i in range(n):
         for k in range(3):
             terms[i, k] *= -by_residual[i]  # the derivatives by the logs of the terms
     if law >= _ISOFLOP:
         isoflop_gradient(z, law == _SURFACE, runs, runs[_COLUMNS], terms, slopes, gradient)
     else:
-        additive_gradient(z, law == _SYMMETRIC, data[1], data[2], runs, terms, slopes, gradient)
+        additive_gradient(z, law == _SYMMETRIC, data[2], data[3], runs, terms, slopes, gradient)
     for place in range(n_law, n_latents):
         gradient[place] += slopes[place]
     for one in gradient:
@@ -144,7 +165,7 @@ def _log_density(z, data, gradient):
     return total
 
 
-@compiled
+@inner
 def _to_shares(terms, loss, residual):
     """Write log losses less the law's, and in place of the logs of its terms their shares."""
     for i in range(len(residual)):
@@ -157,7 +178,7 @@ def _to_shares(terms, loss, residual):
         residual[i] = loss[i] - highest - math.log(whole)
 
 
-@compiled
+@inner
 def _priors(z, data, kinds, latents, slopes):
     """Return the log priors over the coordinates, and write their derivatives by the latents."""
     total, place = 0.0, HEAD
@@ -174,33 +195,4 @@ def _priors(z, data, kinds, latents, slopes):
             total -= 0.5 * (LOG_2_PI + deviation**2) + math.log(data[place + 1])
             slopes[i] = -deviation / data[place + 1]
             place += 2
-    return total
-
-
-@compiled
-def _n_data(n_coordinates, head):
-    """Return how many numbers the data are; -1 where a point is not one of their form."""
-    n_latents = int(head[5])
-    n_effects = n_coordinates - n_latents
-    if n_effects < 0 or (n_effects > 0 and not _has_tau(head)):
-        return -1
-    n_priors = _n_parameters(n_latents, int(head[6]))
-    return HEAD + n_priors + _n_columns(head) * int(head[0]) + n_effects
-
-
-@compiled
-def _has_tau(head):
-    return int(head[5]) > _N_LAW[int(head[3])] + 1 + int(head[4])
-
-
-@compiled
-def _n_columns(head):
-    return _COLUMNS + (int(head[3]) >= _ISOFLOP) + _has_tau(head)
-
-
-@compiled
-def _n_parameters(n_latents, kinds):
-    total = 0
-    for i in range(n_latents):
-        total += 1 if (kinds // 10**i) % 10 == 2 else 2
     return total
