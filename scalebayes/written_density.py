@@ -25,12 +25,16 @@ HEAD = 10
 """Numbers before the priors' parameters: those of runs and of run effects, mean log N, mean log D,
 and what `form_numbers` returns."""
 
+PARTS = (
+    *("machine_code", "laws", "noise"),
+    *("noise_density", "additive_density", "isoflop_density"),
+)
+"""Modules whose code or numbers are compiled into what is written here."""
+
 _SIGMAS = ("log_sigma", "sigma")
 _KINDS = {"Normal": 0, "LogNormal": 1, "HalfNormal": 2}
 _WIDTHS = (2, 2, 1)  # parameters of each kind
-_VERSIONED = versioned(
-    *("machine_code", "laws", "noise", "noise_density", "additive_density", "isoflop_density")
-)
+_VERSIONED = versioned(*PARTS)
 _SYMMETRIC, _ISOFLOP, _SURFACE = 1, 2, 3  # places in `LAWS`
 _N_LAW = tuple(len(LATENTS[law]) for law in LAWS)
 _COLUMNS = 4  # log N, log D, log loss and its standard error; then budget, index of the effect
