@@ -1,13 +1,16 @@
 """The densities written by hand: the same as the compiled graph of the plain model."""
 
+import ast
 import ctypes
 import dataclasses
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import scalebayes as sb
+from scalebayes import written_density
 from scalebayes.build import applied, run_data
 from scalebayes.compiled import graph_log_density, log_density
 from scalebayes.gate import prior_latents
@@ -16,7 +19,7 @@ from scalebayes.isoflop import windowed
 from scalebayes.laws import LATENTS
 from scalebayes.noise_density import NOISES
 from scalebayes.priors import Prior
-from scalebayes.written_density import LAWS
+from scalebayes.written_density import LAWS, PARTS
 
 FORMS = {
     "latent-counting": "run effects",
@@ -152,3 +155,13 @@ def test_an_overflow_has_no_density_and_no_gradient(name):
         value, gradient = density.value_and_gradient(point)
         assert value == -np.inf
         assert (gradient == 0).all()
+
+
+def test_kept_machine_code_is_named_by_every_module_that_it_is_made_from():
+    tree = ast.parse(Path(written_density.__file__).read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    ours = {
+        node.module.removeprefix("scalebayes.") for node in nodes if "scalebayes" in node.module
+    }
+    assert len(ours) > 3
+    assert ours <= set(PARTS)
