@@ -1,8 +1,8 @@
 """A model form compiled once; its log density at any study's data.
 
-The plain `pm.Model` of `build` is the definition. The form that most fits have is written out by
-hand in `additive_density`; of every other one the log density is compiled, with its gradient,
-over the sampling coordinates of `coordinates` and with every `pm.Data` turned into an input: the
+The plain `pm.Model` of `build` is the definition. The forms that most fits have are written out by
+hand in `written_density`; of every other one the log density is compiled, with its gradient, over
+the sampling coordinates of `coordinates` and with every `pm.Data` turned into an input: the
 compiled code is cached on disk by PyTensor and serves any number of rows, any study and any
 parameters of priors of the same kind.
 """
@@ -18,11 +18,6 @@ import pytensor.tensor as pt
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 
-from scalebayes.additive_density import (
-    is_written,
-    written_log_densities,
-    written_log_density,
-)
 from scalebayes.build import (
     LAW_DATA,
     RUN_DATA,
@@ -36,12 +31,18 @@ from scalebayes.coordinates import bounded_residual, conditional_effects, from_l
 from scalebayes.hypotheses import RUN_EFFECT, Hypothesis
 from scalebayes.laws import LATENTS
 from scalebayes.priors import PARAMETERS, Prior, constrained, support_of, unconstrained
+from scalebayes.written_density import (
+    HEAD,
+    form_numbers,
+    is_written,
+    written_log_densities,
+    written_log_density,
+)
 
 _LOGS = {"N": "log_N", "D": "log_D"}  # data -> its logarithm, named in the model's graph
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _LOG_DENSITY_SIGNATURE = numba.types.int64(numba.types.uint64, *[_DOUBLES] * 4)
 _NON_FINITE, _FAILED = 4, 1  # codes that nutpie takes as a divergence
-_HEAD = 3  # packed data begin with the number of runs and the centres of log N and log D
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class ModelForm:
 
     @property
     def is_written(self):
-        """Return whether the density is written out by hand in `additive_density`."""
+        """Return whether the density is written out by hand in `written_density`."""
         return is_written(self.law, self.likelihood, self.latents, self.dists)
 
     @property
@@ -112,7 +113,7 @@ class LogDensity:
     def values(self, points):
         """Return the log density (nats) at each unconstrained point [point, latent]."""
         if self.form.is_written:
-            return written_log_densities(points, self.data, self.form.dists)
+            return written_log_densities(points, self.data)
         return np.array([self.value_and_gradient(point)[0] for point in points])
 
     def constrain(self, unconstrained):
@@ -165,7 +166,7 @@ class LogDensity:
 
     @property
     def _centre(self):
-        return {"centre_N": self.data[1], "centre_D": self.data[2]}
+        return {"centre_N": self.data[2], "centre_D": self.data[3]}
 
 
 def log_density(data, hypothesis):
@@ -182,8 +183,11 @@ def log_density(data, hypothesis):
     form = ModelForm(hypothesis.law, hypothesis.likelihood, latent_names(hypothesis), dists)
     runs = {name: np.log(data[name]) if name in _LOGS else data[name] for name in form.columns}
     priors = [prior.parameters for prior in hypothesis.priors.values()]
-    head = [len(data["N"]), runs["N"].mean(), runs["D"].mean()]
     rows_of_effect = _rows_of_effect(data) if form.has_run_effect else []
+    head = np.zeros(HEAD)
+    head[:4] = len(data["N"]), len(rows_of_effect), runs["N"].mean(), runs["D"].mean()
+    if form.is_written:
+        head[4:] = form_numbers(form.law, form.likelihood, dists)
     packed = np.concatenate([head, *priors, *runs.values(), rows_of_effect]).astype(float)
     packed.flags.writeable = False
     return LogDensity(form=form, data=packed)
@@ -202,7 +206,7 @@ def compiled_log_density(form):
     numba.core.ccallback.CFunc
         Writes value and gradient, and returns 0; another code when either is not finite.
     """
-    return written_log_density(form.dists) if form.is_written else graph_log_density(form)
+    return written_log_density() if form.is_written else graph_log_density(form)
 
 
 @lru_cache(maxsize=32)
@@ -224,8 +228,8 @@ def graph_log_density(form):
             data = numba.carray(data_, (end + n - n_latents,))
             value, gradient = graph(
                 numba.carray(point_, (n,)),
-                data[1:_HEAD],
-                data[_HEAD:start],
+                data[2:4],
+                data[HEAD:start],
                 data[start:end].reshape((n_columns, rows)),
                 data[end:],
             )
@@ -252,7 +256,7 @@ def _callable(form):
 
 def _start(form):
     """Return where the run data begin in the packed data."""
-    return _HEAD + sum(len(PARAMETERS[dist]) for dist in form.dists)
+    return HEAD + sum(len(PARAMETERS[dist]) for dist in form.dists)
 
 
 def _sigma(latents, exp):
@@ -276,7 +280,7 @@ def _compiled_graph(form):
     model = _placeholder_model(form)
     n = len(form.latents)
     point, centre = pt.vector("point"), pt.vector("centre", shape=(2,))
-    priors = pt.vector("priors", shape=(_start(form) - _HEAD,))
+    priors = pt.vector("priors", shape=(_start(form) - HEAD,))
     runs = pt.matrix("runs", shape=(len(form.columns), None))
     rows_of_effect = pt.vector("rows_of_effect")
     z = [point[position] for position in range(n)]

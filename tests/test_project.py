@@ -29,7 +29,8 @@ ORDER = (
     ),
     *("surface", "fitted_law", "optimum", "tables", "sweeps", "study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
-    *("isoflop", "likelihoods", "build", "additive_density", "compiled", "sampling"),
+    *("isoflop", "likelihoods", "build", "noise_density", "additive_density", "isoflop_density"),
+    *("written_density", "compiled", "sampling"),
     *("diagnostics", "evidence"),
     *(
         "gate",
