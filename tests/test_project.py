@@ -46,7 +46,8 @@ ORDER = (
     *("verdicts", "leave_out", "prior_width", "hypothesis_table"),
     *("population_density", "population_model", "population_draws"),
     *("pooled_draws", "pooled_studies"),
-    *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
+    *("population_trees", "population_checks"),
+    *("omega_by_group_model", "omega_by_group_density", "omega_by_group"),
     *("new_study", "population"),
     *("joined_study", "literature"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_draws", "synthesis"),
@@ -83,7 +84,7 @@ ORDER = (
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model", "omega_by_group_model", "omega_by_group", "model_graph"),
+    *("simulate", "population_model", "omega_by_group_model", "model_graph"),
     *("synthesis_model", "synthesis_draws"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
