@@ -50,7 +50,8 @@ ORDER = (
     *("omega_by_group_model", "omega_by_group_density", "omega_by_group"),
     *("new_study", "population"),
     *("joined_study", "literature"),
-    *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_draws", "synthesis"),
+    *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
+    *("synthesis_draws", "synthesis"),
     *("discrepancy", "predict"),
     *(
         "simulate",
@@ -85,7 +86,7 @@ ORDER = (
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
     *("simulate", "population_model", "omega_by_group_model", "model_graph"),
-    *("synthesis_model", "synthesis_draws"),
+    "synthesis_model",
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
