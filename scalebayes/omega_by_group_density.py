@@ -212,13 +212,16 @@ def _choices(z, data, parts):
     sd, other = math.exp(z[scales + 2]), math.exp(z[scales + 3])
     share = math.tanh(z[scales + 5] / 2)
     w11, w12, w22 = sd * sd, share * sd * other, other * other
-    whole = _log_whole(z, n_omega)
-    highest, total = np.full(n_groups, -np.inf), np.zeros(n_groups)
+    log_frequency = _log_frequency(z, n_omega)
+    highest, total = np.empty(n_groups), np.zeros(n_groups)
+    for g in range(n_groups):
+        highest[g] = -np.inf
+    inverse = np.empty((int(data[5]), 5))
     for c in range(n_choices):
         row = _HEAD + n_omega + c * width
         g, k = int(data[row]), int(data[row + 1])
-        value = data[row + 3] + _free(z, k, n_omega) - whole
-        value += _log_integral(z, data, row, t11, t12, t22, w11, w12, w22, parts[c])
+        value = data[row + 3] + log_frequency[k]
+        value += _log_integral(z, data, row, t11, t12, t22, w11, w12, w22, inverse, parts[c])
         parts[c, 0] = value
         highest[g] = max(highest[g], value)
     for c in range(n_choices):
@@ -234,30 +237,28 @@ def _choices(z, data, parts):
 
 
 @compiled
-def _free(z, k, n_omega):
-    """Return the log frequency of an omega less the mean over omegas."""
-    if k < n_omega - 1:
-        return z[k]
-    total = 0.0
-    for i in range(n_omega - 1):
-        total -= z[i]
-    return total
+def _log_frequency(z, n_omega):
+    """Return the log frequency of every omega."""
+    found, last = np.empty(n_omega), 0.0
+    for k in range(n_omega - 1):
+        found[k] = z[k]
+        last -= z[k]
+    found[n_omega - 1] = last
+    highest, whole = last, 0.0
+    for k in range(n_omega - 1):
+        highest = max(highest, found[k])
+    for k in range(n_omega):
+        whole += math.exp(found[k] - highest)
+    for k in range(n_omega):
+        found[k] -= highest + math.log(whole)
+    return found
 
 
 @compiled
-def _log_whole(z, n_omega):
-    """Return the log of the sum of exp(`_free`) over omegas."""
-    highest, total = -np.inf, 0.0
-    for k in range(n_omega):
-        highest = max(highest, _free(z, k, n_omega))
-    for k in range(n_omega):
-        total += math.exp(_free(z, k, n_omega) - highest)
-    return highest + math.log(total)
+def _log_integral(z, data, row, t11, t12, t22, w11, w12, w22, inverse, part):
+    """Return `omega_by_group_model.log_integral` of one choice; write its derivatives to `part`.
 
-
-@compiled
-def _log_integral(z, data, row, t11, t12, t22, w11, w12, w22, part):
-    """Return `omega_by_group_model.log_integral` of one choice, and write its derivatives.
+    `inverse` [member, 5] is to work in: V_s^-1 and d_s.
 
     With S = (I + T P)^-1 T and m = S h, the group's effect given the rest is Normal(m, S). So with
     r_s = V_s^-1 (d_s - m) and q = h - P m the derivative by the mean of d_s is r_s, by V_s
@@ -266,7 +267,6 @@ def _log_integral(z, data, row, t11, t12, t22, w11, w12, w22, part):
     n_omega, n_recipes = int(data[3]), int(data[4])
     k, n_members = int(data[row + 1]), int(data[row + 2])
     first_recipe = 3 * n_omega + 5
-    inverse = np.empty((n_members, 5))  # of V_s, and d_s
     own = p11 = p12 = p22 = h1 = h2 = 0.0
     for s in range(n_members):
         at = row + _ROW + s * (_MEMBER + n_recipes)
@@ -277,7 +277,8 @@ def _log_integral(z, data, row, t11, t12, t22, w11, w12, w22, part):
             d2 -= data[at + _MEMBER + i] * z[first_recipe + 2 * i + 1]
         v11, v12, v22 = data[at + 2] + w11, data[at + 3] + w12, data[at + 4] + w22
         determinant = v11 * v22 - v12 * v12
-        i11, i12, i22 = v22 / determinant, -v12 / determinant, v11 / determinant
+        share = 1 / determinant
+        i11, i12, i22 = v22 * share, -v12 * share, v11 * share
         f1, f2 = i11 * d1 + i12 * d2, i12 * d1 + i22 * d2
         own += _LOG_2_PI + 0.5 * math.log(determinant) + 0.5 * (d1 * f1 + d2 * f2)
         p11, p12, p22, h1, h2 = p11 + i11, p12 + i12, p22 + i22, h1 + f1, h2 + f2
@@ -334,16 +335,16 @@ def _frequency_prior(z, data, n_omega, by_frequency, gradient):
     The Jacobian of the coordinates is the product of the frequencies, times their number.
     `by_frequency` has the likelihood's derivatives by log frequencies.
     """
-    whole = _log_whole(z, n_omega)
+    log_frequency = _log_frequency(z, n_omega)
     total, sum_of_slopes = data[_HEAD - 1], 0.0
     for k in range(n_omega):
         concentration = data[_HEAD + k]
-        total += concentration * (_free(z, k, n_omega) - whole)
+        total += concentration * log_frequency[k]
         by_frequency[k] += concentration
         sum_of_slopes += by_frequency[k]
-    last = math.exp(_free(z, n_omega - 1, n_omega) - whole)
+    last = math.exp(log_frequency[n_omega - 1])
     for k in range(n_omega - 1):
-        own = math.exp(z[k] - whole)
+        own = math.exp(log_frequency[k])
         gradient[k] = by_frequency[k] - by_frequency[n_omega - 1] - (own - last) * sum_of_slopes
     return total
 
