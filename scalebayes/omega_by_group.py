@@ -6,20 +6,20 @@ averaged over omega: what is averaged is the exponent a of a new study in one re
 """
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
-import nutpie
 import xarray as xr
 
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError
 from scalebayes.evidence import bridge_evidence, normalised_weights
-from scalebayes.omega_by_group_model import group_tables, omega_by_group_model
+from scalebayes.omega_by_group_density import omega_by_group_density
+from scalebayes.omega_by_group_model import group_tables
 from scalebayes.optimum import exponent_at_size
 from scalebayes.pooled_draws import covariance, hyperparameters, new_study
-from scalebayes.population_density import PRIOR
+from scalebayes.population_density import EXPONENTS, PRIOR
 from scalebayes.population_trees import REFERENCE_FAMILY, REFERENCE_SIZE
+from scalebayes.sampling import sample
 from scalebayes.trees import versions
 
 COARSE_GRID = (0.0, 1 / 16, 1 / 4, 1.0, 2.0)
@@ -31,7 +31,15 @@ would be spread over several means, each known from fewer of them."""
 SUBSTANTIAL = 3.0
 """Difference of log evidence, nats, from which on one assumption is said to be supported."""
 
-_SAMPLED = ("frequency", "mu", "sd_between", "sd_within", "correlation", "recipe_effect")
+_DIMS = {
+    "frequency": ("omega",),
+    "mu": ("omega", "exponent"),
+    "sd_between": ("exponent",),
+    "sd_within": ("exponent",),
+    "correlation": ("level",),
+    "recipe_effect": ("recipe", "exponent"),
+    "omega_weight": ("group", "omega"),
+}
 _STATS = ("diverging", "energy", "n_steps")
 
 
@@ -75,25 +83,26 @@ def omega_per_group(population, *, omega=COARSE_GRID):
         population.recipes.x,
         members,
     )
-    model = omega_by_group_model(
+    density = omega_by_group_density(
         tables,
         len(omega) * prior,
-        prior=dict(zip(PRIOR, cells[0].density.data[1 : 1 + len(PRIOR)], strict=True)),
-        coords={"group": names, "omega": list(omega), **_recipe_coords(population)},
+        dict(zip(PRIOR, cells[0].density.data[1 : 1 + len(PRIOR)], strict=True)),
     )
-    drawn, problems = _gated(model, population.settings)
-    own = bridge_evidence(drawn.density, drawn, seed=population.settings.seed(41))
+    coords = {"group": names, "omega": list(omega), **_recipe_coords(population)}
+    coords |= {"exponent": list(EXPONENTS), "level": ["between", "within"]}
+    draws, posterior, problems = _gated(density, coords, population.settings)
+    own = bridge_evidence(density, draws, seed=population.settings.seed(41))
     rng = np.random.default_rng(population.settings.seed(42))
-    posterior = drawn.posterior.assign(
-        new_study_a_total=(("chain", "draw"), _new_study_a(drawn.posterior, rng)),
+    posterior = posterior.assign(
+        new_study_a_total=(("chain", "draw"), _new_study_a(posterior, rng)),
         common_new_study_a_total=(
             ("chain", "draw"),
-            _common_new_study_a(population, cells, prior, drawn.posterior, rng),
+            _common_new_study_a(population, cells, prior, posterior, rng),
         ),
     )
     groups = {
         "posterior": posterior,
-        "sample_stats": _chains(drawn.stats),
+        "sample_stats": _chains({name: draws.stats[name] for name in _STATS}),
         "evidence": _evidence(cells, prior, posterior),
     }
     tree = xr.DataTree.from_dict(groups)
@@ -119,75 +128,32 @@ def nearest_mass(prior, omega):
     return mass / mass.sum()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    """Draws of the model, as `bridge_evidence` and `diagnose` want them."""
-
-    posterior: xr.Dataset
-    names: tuple[str, ...]
-    unconstrained: np.ndarray
-    log_density: np.ndarray
-    stats: dict
-    density: "_Density"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Density:
-    """The log density of a PyMC model over the vector that nutpie samples."""
-
-    logp: object
-    shapes: tuple
-
-    def values(self, points):
-        """Return the log density (nats) at each unconstrained point [point, latent]."""
-        return np.array([float(self.logp(self._named(point))) for point in points])
-
-    def _named(self, point):
-        found, start = {}, 0
-        for name, shape in self.shapes:
-            size = int(np.prod(shape))
-            found[name] = point[start : start + size].reshape(shape)
-            start += size
-        return found
-
-
-def _gated(model, settings):
-    """Return draws that pass the gate, or the last of two attempts, and the gate's problems."""
-    initial = model.initial_point()
-    shapes = tuple((one.name, np.shape(initial[one.name])) for one in model.value_vars)
-    density = _Density(logp=model.compile_logp(), shapes=shapes)
-    compiled = nutpie.compile_pymc_model(model)
+def _gated(density, coords, settings):
+    """Return draws and posterior that pass the gate, or the last of two attempts, and problems."""
     for attempt in range(2):
-        drawn = _sampled(compiled, density, settings, attempt)
-        problems = diagnose(_flat(drawn.posterior[list(drawn.names)]), drawn.stats).problems
+        draws = sample(
+            density,
+            density.start,
+            draws=settings.draws * 2**attempt,
+            tune=settings.tune * 2**attempt,
+            chains=settings.chains,
+            cores=settings.cores,
+            seed=settings.seed(40, attempt),
+            target_accept=(0.95, 0.99)[attempt],
+        )
+        posterior = _posterior(density, draws, coords)
+        problems = diagnose(_flat(posterior.drop_vars("omega_weight")), draws.stats).problems
         if not problems:
             break
-    return drawn, problems
+    return draws, posterior, problems
 
 
-def _sampled(compiled, density, settings, attempt):
-    tree = nutpie.sample(
-        compiled,
-        draws=settings.draws * 2**attempt,
-        tune=settings.tune * 2**attempt,
-        chains=settings.chains,
-        cores=settings.cores,
-        seed=settings.seed(40, attempt),
-        adaptation="low_rank",
-        target_accept=(0.95, 0.99)[attempt],
-        store_unconstrained=True,
-        progress_bar=False,
-    )
-    posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
-    names = tuple(name for name in _SAMPLED if name in posterior)
-    return _Drawn(
-        posterior=posterior[[*names, "omega_weight"]],
-        names=names,
-        unconstrained=stats["unconstrained_draw"].to_numpy(),
-        log_density=stats["logp"].to_numpy(),
-        stats={name: stats[name].to_numpy() for name in _STATS},
-        density=density,
-    )
+def _posterior(density, draws, coords):
+    """Return the model's variables at the draws, over (chain, draw)."""
+    values = density.variables(draws.unconstrained)
+    found = {name: (("chain", "draw", *_DIMS[name]), value) for name, value in values.items()}
+    chains, n_draws = draws.log_density.shape
+    return xr.Dataset(found, coords | {"chain": np.arange(chains), "draw": np.arange(n_draws)})
 
 
 def _cells_at(population, omega):

@@ -16,7 +16,8 @@ import pytensor.tensor as pt
 from scalebayes.population_density import EXPONENTS, PRIOR
 
 _NOTHING = -1e6  # log weight of what is not there
-_CORRELATION = 2.0  # (1 + correlation) / 2 ~ Beta(2, 2), as in `population_model`
+# (1 + correlation) / 2 ~ Beta(2, 2), as in `population_model`
+_CORRELATION = np.float64(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,8 @@ def omega_by_group_model(tables, concentration, *, prior=None, coords=None):
     n_groups, n_omega, _ = tables.position.shape
     sizes = {"group": n_groups, "omega": n_omega, "recipe": tables.x.shape[-1]}
     named = {dim: np.arange(size) for dim, size in sizes.items() if size} | (coords or {})
-    given = PRIOR | (prior or {})
+    # a plain 0.5 would have PyTensor take its logarithm in single precision
+    given = {name: np.float64(value) for name, value in (PRIOR | (prior or {})).items()}
     with pm.Model(coords=named | {"exponent": EXPONENTS, "level": ("between", "within")}) as model:
         frequency = pm.Dirichlet("frequency", concentration, dims="omega")
         mu = pm.Normal("mu", given["mu_location"], given["mu_sd"], dims=("omega", "exponent"))

@@ -138,7 +138,6 @@ def _synthesis(rows, settings):
     new = rng.standard_normal(shape) * latents["tau_between"].reshape(shape)
     posterior = _quantities(latents, shape)
     posterior["new_a"] = posterior["a"] + new
-    posterior.attrs = dict(drawn.posterior.attrs)
     tree = xr.DataTree.from_dict(
         {
             "posterior": posterior,

@@ -1,16 +1,17 @@
-"""Draws of a synthesis: its model compiled once, sampled, and looked at by the gate."""
+"""Draws of a synthesis: its density sampled, and the draws looked at by the gate."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import nutpie
 import xarray as xr
 
 from scalebayes.diagnostics import diagnose
 from scalebayes.optimum import allocation_exponent
-from scalebayes.synthesis_model import LATENTS, synthesis_model
+from scalebayes.sampling import sample
+from scalebayes.synthesis_density import synthesis_density
 
 _STATS = ("diverging", "energy", "n_steps")
+_DIMS = {"gamma_offset": ("run_set",), "log_se": ("imputed",)}
 _ATTEMPTS = 2  # the second with twice the draws and a smaller step
 
 
@@ -42,14 +43,14 @@ class SynthesisDraws:
 
 
 def compiled_synthesis(data, *, prior=None, coords=None):
-    """Return nutpie's compiled model of a literature; `with_data` swaps in another of its shape.
+    """Return the density of a literature; `with_data` swaps in another of its shape.
 
     Parameters
     ----------
     data, prior, coords
         As in `synthesis_model.synthesis_model`.
     """
-    return nutpie.compile_pymc_model(synthesis_model(data, prior=prior, coords=coords))
+    return synthesis_density(data, prior=prior, coords=coords)
 
 
 def draw_synthesis(compiled, settings, *, attempts=_ATTEMPTS):
@@ -57,29 +58,38 @@ def draw_synthesis(compiled, settings, *, attempts=_ATTEMPTS):
 
     Parameters
     ----------
-    compiled : CompiledPyMCModel
+    compiled : SynthesisDensity
         From `compiled_synthesis`.
     settings : gate.Settings
     attempts : int
     """
     for attempt in range(attempts):
-        tree = nutpie.sample(
+        draws = sample(
             compiled,
+            compiled.start,
             draws=settings.draws * 2**attempt,
             tune=settings.tune * 2**attempt,
             chains=settings.chains,
             cores=settings.cores,
             seed=settings.seed(50, attempt),
-            adaptation="low_rank",
             target_accept=max(settings.target_accept, 0.99 if attempt else 0.0),
-            progress_bar=False,
         )
-        posterior = tree["posterior"].to_dataset()[[*LATENTS]]
-        stats = tree["sample_stats"].to_dataset()[[*_STATS]]
-        problems = diagnose(_checked(posterior), {one: stats[one].to_numpy() for one in _STATS})
-        if not problems.problems:
+        posterior = _posterior(compiled, draws)
+        problems = diagnose(_checked(posterior), draws.stats).problems
+        if not problems:
             break
-    return SynthesisDraws(posterior=posterior, stats=stats, problems=problems.problems)
+    stats = {name: (("chain", "draw"), draws.stats[name]) for name in _STATS}
+    stats = xr.Dataset(stats, {dim: posterior[dim] for dim in ("chain", "draw")})
+    return SynthesisDraws(posterior=posterior, stats=stats, problems=problems)
+
+
+def _posterior(compiled, draws):
+    """Return the free variables at the draws, over (chain, draw)."""
+    values = compiled.variables(draws.unconstrained)
+    found = {name: (("chain", "draw", *_DIMS.get(name, ())), x) for name, x in values.items()}
+    chains, n_draws = draws.log_density.shape
+    coords = {"chain": np.arange(chains), "draw": np.arange(n_draws)}
+    return xr.Dataset(found, compiled.coords | coords)
 
 
 def _checked(posterior):

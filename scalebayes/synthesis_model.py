@@ -139,7 +139,8 @@ def synthesis_model(data, *, prior=None, coords=None):
         Free variables `LATENTS`, of which gamma_offset [run_set] and log_se [imputed] are vectors;
         the data as `pm.Data`; the likelihood of run sets as a Potential (nats).
     """
-    given = PRIOR | (prior or {})
+    # a plain 0.5 would have PyTensor take its logarithm in single precision
+    given = {name: np.float64(value) for name, value in (PRIOR | (prior or {})).items()}
     sizes = {"run_set": len(data.member), "imputed": data.missing.size}
     labels = {dim: np.arange(size) for dim, size in sizes.items()} | (coords or {})
     with pm.Model(coords=labels) as model:

@@ -29,10 +29,10 @@ is (12 / l) times the integral of (t - 1/2) log N(t) over t from 0 to 1, taken b
 by .003 where the local exponent has its hump, against .02 for five evenly spaced budgets."""
 
 _LOG_SIX = math.log(FLOP_PER_PARAMETER_AND_TOKEN)
-_STEPS = 5  # of Newton's method before the last one: 1e-11 of a slope over the whole prior
-_LEAST_RISE = 0.3  # of log C in log n; below, the frontier jumps, and Newton's steps are cut
-_LONGEST_STEP = 6.0
-_NO_WEIGHT = 1e-30  # stands for a weight of 0, whose log is not finite
+STEPS = 5  # of Newton's method before the last one: 1e-11 of a slope over the whole prior
+LEAST_RISE = 0.3  # of log C in log n; below, the frontier jumps, and Newton's steps are cut
+LONGEST_STEP = 6.0
+NO_WEIGHT = 1e-30  # stands for a weight of 0, whose log is not finite
 
 
 def frontier_slope(alpha, beta, log_ratio, log_gamma, *, weight, log_c_min, log_c_max, **more):
@@ -67,7 +67,7 @@ def frontier_slope(alpha, beta, log_ratio, log_gamma, *, weight, log_c_min, log_
     places, weights = (x.reshape(-1, *[1] * depth) for x in (PLACES, SLOPE_WEIGHTS))
     length = log_c_max - log_c_min
     log_c = log_c_min + places * length
-    log_head = log_gamma + xp.log(xp.maximum(weight, _NO_WEIGHT))
+    log_head = log_gamma + xp.log(xp.maximum(weight, NO_WEIGHT))
     x = optimal_log_body(log_c, *law, log_head, **more)
     log_n = x - xp.log(body_share(x, log_head, xp=xp))
     return (weights * log_n).sum(axis=0) / length
@@ -90,14 +90,14 @@ def optimal_log_body(
 
     def stepped(x, log_c, *law):
         value, rise = log_compute(x, *law, xp=xp)
-        step = (log_c - value) / xp.maximum(rise, _LEAST_RISE)
-        return x + xp.minimum(xp.maximum(step, -_LONGEST_STEP), _LONGEST_STEP)
+        step = (log_c - value) / xp.maximum(rise, LEAST_RISE)
+        return x + xp.minimum(xp.maximum(step, -LONGEST_STEP), LONGEST_STEP)
 
     def root(log_c, alpha, beta, log_ratio, log_gamma, log_head):
         law = alpha, beta, log_ratio, log_gamma, log_head
         x = (beta * (log_c - _LOG_SIX) - log_balance(*law[:3])) / (alpha + beta)  # if all were body
         x = xp.minimum(x, 3 * (x - log_gamma))
-        for _ in range(_STEPS):
+        for _ in range(STEPS):
             x = stepped(x, log_c, *law)
         return x
 

@@ -47,11 +47,13 @@ ORDER = (
     *("verdicts", "leave_out", "prior_width", "hypothesis_table"),
     *("population_density", "population_model", "population_draws"),
     *("pooled_draws", "pooled_studies"),
-    *("population_trees", "population_checks", "omega_by_group_model", "omega_by_group"),
+    *("population_trees", "population_checks"),
+    *("omega_by_group_model", "omega_by_group_density", "omega_by_group"),
     *("new_study", "population"),
     *("discrepancy", "ratio_literature", "discrepant_optimum", "predict"),
     *("joined_study", "literature"),
-    *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_draws", "synthesis"),
+    *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
+    *("synthesis_draws", "synthesis"),
     *("scores", "held_out", "discrepancy_model", "forecast", "forecast_subsamples"),
     *(
         "simulate",
@@ -94,8 +96,8 @@ ORDER = (
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
-    *("simulate", "population_model", "omega_by_group_model", "omega_by_group", "model_graph"),
-    *("synthesis_model", "synthesis_draws", "discrepancy_model"),
+    *("simulate", "population_model", "omega_by_group_model", "model_graph"),
+    *("synthesis_model", "discrepancy_model"),
 }
 SAMPLERS = {"pymc", "pytensor", "nutpie"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
