@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
@@ -119,6 +120,7 @@ def reconcile(
     with (
         _progress(progressbar, 2 * len(chosen) + _FURTHER_STEPS) as advance,
         warnings.catch_warnings(),
+        threadpool_limits(1),  # small matrices: threads of BLAS would only wait for each other
     ):
         warnings.simplefilter("ignore", NotConvergedWarning)  # said in every output instead
         for study in chosen:
