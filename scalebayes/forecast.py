@@ -86,7 +86,7 @@ class Forecast:
         study, share, method, n (held-out runs), log_score (nats per run, of log loss), crps (of log
         loss), coverage_50, coverage_90.
     optima : DataFrame
-        study, share, compute (FLOP), method, measured and se (log N*), lower, median, upper (90%
+        study, share, compute (FLOP), decades (above the cut), method, measured and se (log N*), lower, median, upper (90%
         equal-tailed interval of log N*), score (interval score), covered; the last two averaged
         over the measured optimum's error.
     left_out : dict of str to str
@@ -233,7 +233,8 @@ def _scored(fitted, split, known, seed):
             fitted, one.compute, coefficients, known.literature, boot, rng
         )
         for method, (lower, median, upper) in intervals.items():
-            row = {"compute": one.compute, "method": method, "measured": one.log_N, "se": one.se}
+            row = {"compute": one.compute, "decades": np.log10(one.compute / split.cut)}
+            row |= {"method": method, "measured": one.log_N, "se": one.se}
             row |= {"lower": lower, "median": median, "upper": upper}
             optima.append(row | interval_row(lower, upper, one.log_N, one.se))
     return losses, optima

@@ -118,20 +118,20 @@ def plot_forecast(result):
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.3 * lines + 0.8), layout="constrained")
-    axes = figure.subplots(lines, columns, sharex=False, sharey=True, squeeze=False)
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     shown = (LAW, DISCREPANCY, LITERATURE, TWENTY)
     for ax, name in zip(axes.flat, names, strict=False):
         part = optima[optima["study"] == name]
         part = part[part["share"] == part["share"].min()]
         for i, method in enumerate(shown):
             some = part[part["method"] == method]
-            x = some["compute"] * 10 ** (0.04 * (i - 1.5))
+            x = some["decades"] + 0.04 * (i - 1.5)
             middle = np.exp(some["median"] - some["measured"])
             ends = np.exp(some[["lower", "upper"]].sub(some["measured"], axis=0))
             ax.vlines(x, ends["lower"], ends["upper"], color=_COLOURS[method], lw=2)
             ax.plot(x, middle, "o", ms=3.5, color=_COLOURS[method], label=method)
         ax.axhline(1, color="#444444", lw=0.8)
-        ax.set(xscale="log", yscale="log")
+        ax.set_yscale("log")
         ax.set_title(name, fontsize=9)
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
@@ -139,7 +139,7 @@ def plot_forecast(result):
         ax.set_ylabel("N* over measured N*")
         ax.set_yticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
         ax.minorticks_off()
-    figure.supxlabel("compute above the cut (FLOP, 6ND)", fontsize=9)
+    figure.supxlabel("decades of compute above the cut (6ND)", fontsize=9)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return figure
