@@ -86,9 +86,9 @@ class Forecast:
         study, share, method, n (held-out runs), log_score (nats per run, of log loss), crps (of log
         loss), coverage_50, coverage_90.
     optima : DataFrame
-        study, share, compute (FLOP), decades (above the cut), method, measured and se (log N*), lower, median, upper (90%
-        equal-tailed interval of log N*), score (interval score), covered; the last two averaged
-        over the measured optimum's error.
+        study, share, compute (FLOP), decades (above the cut), method, measured and se (log N*),
+        lower, median, upper (90% equal-tailed interval of log N*), score (interval score), covered;
+        the last two averaged over the measured optimum's error.
     left_out : dict of str to str
         Cuts that were not made, with the reason.
     problems : tuple of str
