@@ -10,19 +10,21 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.architecture import Architecture
-from scalebayes.counting import body_of, flops_terms, parse_counting
+from scalebayes.counting import CountTerms, body_of, flops_terms, parse_counting
 from scalebayes.discrepancy import (
     PUBLISHED,
+    decades_outside,
     find_discrepancy,
     level_of,
     refuse_isoflop,
     shift_of,
 )
-from scalebayes.errors import InputError
 from scalebayes.first_order import log_count
+from scalebayes.fitted_law import law_omega
 from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN
-from scalebayes.optimum import UNITS, extrapolation_decades
+from scalebayes.optimum import UNITS
 from scalebayes.pooled_studies import stratified
+from scalebayes.predict import compute_limits
 from scalebayes.ratio_literature import StudyRatio, optimum_weights, ratio_literature
 
 
@@ -42,13 +44,14 @@ def with_discrepancy(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
     -------
     Dataset
         `best` and, over (compute, chain, draw), N_with_discrepancy, D_with_discrepancy,
-        tokens_per_parameter_with_discrepancy and loss_with_discrepancy; decades_outside [compute].
-        The budget is kept in its own counting. Every draw has one discrepancy at all budgets.
+        tokens_per_parameter_with_discrepancy and loss_with_discrepancy; decades_outside [compute],
+        of the law's own 6 N D beyond the fit's runs, median over draws. The budget is kept in its
+        own counting. Every draw has one discrepancy at all budgets.
 
     Raises
     ------
     InputError
-        For the law isoflop, or where the budgets of the fit's runs are not known in these terms.
+        For the law isoflop.
     """
     found = find_discrepancy(discrepancy)
     refuse_isoflop(fit["posterior"], fit.attrs["law"])
@@ -56,14 +59,8 @@ def with_discrepancy(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
     family = Architecture.from_json(shapes) if shapes else None
     counting, flops = parse_counting(best.attrs["counting"]), best.attrs["flops"]
     asked = {"counting": counting, "flops": flops, "architecture": family}
-    decades = extrapolation_decades(fit, best["compute"], **asked)
-    if decades is None:
-        msg = (
-            f"{fit.attrs['study']}: how far {flops} budgets lie beyond its runs is not known, and "
-            "so not how far the law may miss there."
-        )
-        raise InputError(msg)
-    decades = abs(decades)
+    N = _law_parameters(fit, best["N"], counting, family)
+    decades = decades_outside(FLOP_PER_PARAMETER_AND_TOKEN * N * best["D"], compute_limits(fit))
     coefficients = found.coefficients(best["N"].isel(compute=0), np.random.default_rng(random_seed))
     N = best["N"] * np.exp(shift_of(coefficients, decades))
     D = best["D"] * _charged(best["N"], **asked) / _charged(N, **asked)
@@ -73,7 +70,7 @@ def with_discrepancy(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
         f"{name}_with_discrepancy": value.transpose(*best["N"].dims).assign_attrs(units=UNITS[name])
         for name, value in values.items()
     }
-    return best.assign(named).assign_coords(decades_outside=decades)
+    return best.assign(named).assign_coords(decades_outside=decades.median(("chain", "draw")))
 
 
 def with_ratio_literature(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
@@ -127,6 +124,15 @@ def with_ratio_literature(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
         for name, value in values.items()
     }
     return xr.Dataset(named).assign(effective_draws=("compute", effective))
+
+
+def _law_parameters(fit, N, counting, architecture):
+    """Return models of a family, N of them in a counting, as the law counts them."""
+    if architecture is None:
+        return N
+    linear = law_omega(fit, architecture) * architecture.gamma
+    log_body = np.log(body_of(N, counting, architecture))
+    return np.exp(log_count(log_body, CountTerms(linear=linear))[0])
 
 
 def _charged(N, *, counting, flops, architecture):

@@ -253,6 +253,7 @@ def test_the_optimum_at_chinchillas_budget_is_about_twenty_tokens_per_parameter(
     rows = json.loads(done.out)["rows"]
     ratio = [row["median"] for row in rows if row["name"] == "tokens_per_parameter"]
     assert ratio[0] == pytest.approx(20, rel=0.2)
+    rows = [row for row in rows if "_with_" not in row["name"]]
     assert [row["compute"] for row in rows[::5]] == [5.76e23, 6e21]
     # the runs reach 6 * 1e10 * 1e11 = 6e21 FLOP
     beyond = [row["extrapolation_decades"] for row in rows[::5]]
@@ -303,7 +304,7 @@ def test_the_json_of_three_conventions_names_them_in_every_row(run, fitted):
         ("body", "6ND:body"),
         ("body+head", "6ND:body+head"),
     ]
-    assert len(rows) == 3 * 2 * 5
+    assert len(rows) == 3 * 2 * 5 + 2 * 4  # and the discrepancy, in the first of them
 
 
 def test_a_fit_that_knows_its_shapes_needs_none_to_be_given(run, replaced):
@@ -417,8 +418,9 @@ def test_predictions_carry_their_domain_and_are_written_as_csv(run, fitted, tmp_
     assert done.code == 0, done.err
     rows = json.loads(done.out)["rows"]
     written = pd.read_csv(tmp_path / "out.csv")
-    assert [row["domain"] for row in rows[::2]] == ["interpolation", "extrapolation"]
-    assert list(written["name"]) == ["loss", "loss_new"] * 2
+    assert [row["domain"] for row in rows[::2]] == ["interpolation", "extrapolation"] * 2
+    with_discrepancy = ["loss_with_discrepancy", "loss_new_with_discrepancy"]
+    assert list(written["name"]) == ["loss", "loss_new"] * 2 + with_discrepancy * 2
     assert written["median"].tolist() == pytest.approx([row["median"] for row in rows])
     law = EPOCH["E"] + EPOCH["A"] / 1e9 ** EPOCH["alpha"] + EPOCH["B"] / 2e10 ** EPOCH["beta"]
     assert rows[0]["median"] == pytest.approx(law, rel=0.01)
@@ -607,3 +609,19 @@ def test_a_population_is_not_taken_for_a_fit(run, replaced, tmp_path, command):
     done = run(command, "population.nc", *rest)
     assert done.code == 2
     assert "population.nc: a fit of a study is needed; this file holds a population" in done.err
+
+
+def test_the_discrepancy_is_shown_beside_the_law_unless_it_is_not_wanted(run, fitted):
+    fitted()
+    both = run("optimal", "fit.nc", "-C", "1e24").out
+    assert "if the law holds exactly" in both
+    assert "With discrepancy; N counted as total, C as 6ND" in both
+    alone = run("optimal", "fit.nc", "-C", "1e24", "--law-exact").out
+    assert "With discrepancy" not in alone
+    rows = json.loads(run("optimal", "fit.nc", "-C", "1e24", "--json").out)["rows"]
+    width = {
+        row["name"]: np.log(row["upper"] / row["lower"])
+        for row in rows
+        if row["name"].startswith("tokens_per_parameter")
+    }
+    assert width["tokens_per_parameter_with_discrepancy"] > 2 * width["tokens_per_parameter"]

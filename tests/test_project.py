@@ -50,7 +50,7 @@ ORDER = (
     *("population_trees", "population_checks"),
     *("omega_by_group_model", "omega_by_group_density", "omega_by_group"),
     *("new_study", "population"),
-    *("discrepancy", "ratio_literature", "discrepant_optimum", "predict"),
+    *("discrepancy", "ratio_literature", "predict", "discrepant_optimum"),
     *("joined_study", "literature"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),
