@@ -231,7 +231,7 @@ def with_literature(alone, study, others, settings, *, left_out=None, cache=True
             [text for text in population.recipes.assumed if study.name in text]
         ),
     }
-    tree.attrs["ratio_literature"] = json.dumps(_ratios(study, alone, others))
+    tree.attrs["ratio_literature"] = json.dumps(_ratios(alone, pooled))
     problems = [
         problem if cell.omega is None else f"omega {cell.omega:g}: {problem}"
         for cell in population.cells
@@ -254,7 +254,7 @@ def alone_of(fit):
     return alone
 
 
-def _ratios(study, alone, others):
+def _ratios(alone, pooled):
     """Return what studies of other groups say of D*/N*, in a counting that this one shares.
 
     That is the law's own where it is fixed, else the total of the study's own family of models; a
@@ -265,14 +265,11 @@ def _ratios(study, alone, others):
         return {}
     asked = {"counting": "total", "architecture": "study"} if latent else {}
     known = published_discrepancy()
-    groups = {one.attrs["study"]: load_study(one.attrs["study"]).group for one in others}
-    own = study.group or study.name
+    *others, own = pooled
     ratios = [
-        study_ratio(
-            one, group=groups[one.attrs["study"]] or one.attrs["study"], discrepancy=known, **asked
-        )
+        study_ratio(one.fit, group=one.group, discrepancy=known, **asked)
         for one in others
-        if groups[one.attrs["study"]] != own
+        if one.group != own.group
     ]
     return {"counting": asked.get("counting", ""), "studies": [asdict(one) for one in ratios]}
 
