@@ -46,6 +46,19 @@ def test_both_posteriors_are_kept_side_by_side(joined, alone):
 
 
 @pytest.mark.slow
+def test_the_ratios_of_the_other_studies_go_with_the_fit(joined, alone):
+    said = json.loads(joined.attrs["ratio_literature"])
+    assert [one["study"] for one in said["studies"]] == list(TRUTHS)
+    best = sb.optimal(joined, [1e22, 1e25])
+    found = sb.with_ratio_literature(joined, best)
+    both = sb.with_discrepancy(joined, best)
+    narrow = np.log(found["tokens_per_parameter_with_literature"]).std(("chain", "draw"))
+    wide = np.log(both["tokens_per_parameter_with_discrepancy"]).std(("chain", "draw"))
+    assert (narrow < wide).all()
+    assert sb.with_ratio_literature(alone, sb.optimal(alone, 1e22)) is None
+
+
+@pytest.mark.slow
 def test_like_studies_make_the_exponents_surer(joined, alone):
     for name in ("alpha", "beta"):
         ratio = json.loads(joined.attrs["literature_share"])[name]["sd_ratio"]
