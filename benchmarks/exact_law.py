@@ -100,8 +100,10 @@ def main():
     cells = ["", "", *[f"{real[name].mean():.4f}" for name in AMPLITUDES]]
     lines.append("| the real studies | " + " | ".join(cells) + " |")
     text = (
-        "# Where laws hold exactly\n\nMade by `python benchmarks/exact_law.py -o "
-        "docs/exact_law.md`.\n\n" + "\n".join(lines) + "\n\nEach world: the default studies, "
+        "# Where laws hold exactly\n\nMade by `python benchmarks/exact_law.py --repeats "
+        f"{arguments.repeats} -o docs/exact_law.md`.\n\n"
+        + "\n".join(lines)
+        + "\n\nEach world: the default studies, "
         "simulated from laws that hold exactly, cut and learned from as the real ones. Wider: mean "
         "over studies and cuts of the width of a 90% interval with the discrepancy over that of "
         "the law alone, one decade of compute beyond the cut. The other columns are posterior "

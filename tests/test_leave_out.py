@@ -149,7 +149,8 @@ def test_a_left_out_budget_scores_the_average_over_draws_of_the_rest():
 def test_left_out_rows_under_normal_noise_score_as_leave_one_out_does():
     from arviz_stats import loo
 
-    fit = sb.fit(user_study(), "normal-noise", cores=1, cache=False)
+    # row 12 has a Pareto k of about .6: with 1000 draws a chain its smoothed score varies by .08
+    fit = sb.fit(user_study(), "normal-noise", draws=4000, cores=1, cache=False)
     rows = {str(i): np.arange(fit.attrs["n_used"]) == i for i in (0, 12, 24)}
     smoothed = loo(fit, pointwise=True).elpd_i.to_numpy()[[0, 12, 24]]
     found = left_out_scores(fit, rows, cores=1, cache=False)
