@@ -2,10 +2,11 @@
 
     python benchmarks/population_coverage.py [-o docs/population_coverage.md]
         [--simulations 100] [--spreads 0.08 0.35] [--results population_coverage.jsonl]
+        [--all-runs]
 
 Each simulation makes 12 studies: their exponents from a population of known mean, spread and recipe
-effect, their runs from those exponents at about 50 of Chinchilla's sizes and tokens each. Every
-study is sampled from its runs, and the studies are pooled, as `fit` and `pool` do. One line of
+effect, their runs from those exponents at about 50 of Chinchilla's sizes and tokens each (with
+--all-runs at all those of a study's range, 140 to 240). Every study is sampled from its runs, and the studies are pooled, as `fit` and `pool` do. One line of
 JSON per simulation goes to the file of results, so that an interrupted run goes on where it was.
 """
 
@@ -56,6 +57,7 @@ def main():
     parser.add_argument("--simulations", type=int, default=100, help="of each spread")
     parser.add_argument("--spreads", type=float, nargs="+", default=[0.08, 0.35])
     parser.add_argument("--results", type=Path, default=Path("population_coverage.jsonl"))
+    parser.add_argument("--all-runs", action="store_true", help="studies of 140 to 240 runs")
     parser.add_argument("--table-only", action="store_true", help="of the results that are there")
     options = parser.parse_args()
     every = read_results(options.results)
@@ -63,7 +65,7 @@ def main():
     for seed in range(0 if options.table_only else options.simulations):
         for spread in options.spreads:
             if (spread, seed) not in done:
-                every.append(simulation(spread, seed))
+                every.append(simulation(spread, seed, all_runs=options.all_runs))
                 with options.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(every[-1]) + "\n")
                 print(f"spread {spread:g}, simulation {seed}", file=sys.stderr)
@@ -81,12 +83,15 @@ def read_results(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def simulation(spread, seed):
+def simulation(spread, seed, *, all_runs=False):
     """Return truth and posterior of every quantity of one simulated population."""
     start = time.process_time()
     rng = np.random.default_rng([seed, round(1000 * spread)])
     truth, theta = population_truth(spread, rng)
-    fits = [study_fit(i, exponents, rng) for i, exponents in enumerate(theta)]
+    fits = [
+        study_fit(design(i, all_runs=all_runs), i, exponents, rng)
+        for i, exponents in enumerate(theta)
+    ]
     settings = pool_settings(**STAGE_2, cores=1, random_seed=seed + 1)
     population = population_of(pooled_studies(fits), settings, cache=False, attempts=1)
     [cell] = population.cells
@@ -143,7 +148,7 @@ def exponent_a(theta):
     return allocation_exponent(alpha, beta)
 
 
-def study_fit(position, theta, rng):
+def study_fit(planned, position, theta, rng):
     """Return the fit of one simulated study; every value but its exponents is its own affair."""
     alpha, beta = np.exp(theta)
     terms = 0.36 * np.exp(0.3 * rng.standard_normal(2))  # nats left at the anchors; Epoch's .36
@@ -157,7 +162,7 @@ def study_fit(position, theta, rng):
         "nu": 1 + 4 * np.exp(0.5 * rng.standard_normal()),
     }
     hypothesis = load_hypothesis(HYPOTHESIS)
-    study, _ = sb.simulate(design(position), hypothesis, parameters=parameters, random_seed=rng)
+    study, _ = sb.simulate(planned, hypothesis, parameters=parameters, random_seed=rng)
     study = dataclasses.replace(
         study,
         name=f"study-{position}",
@@ -170,13 +175,14 @@ def study_fit(position, theta, rng):
     return tree_of_posterior(posterior, study, hypothesis, settings)
 
 
-def design(position):
-    """Return the runs of one study: a range of sizes of Chinchilla's points, thinned."""
+def design(position, *, all_runs):
+    """Return the runs of one study: a range of sizes of Chinchilla's points, thinned or all."""
     lower, upper, every = WINDOWS[position % len(WINDOWS)]
     study = sb.load_study(DESIGN)
     log_N = np.log10(study.runs["N"])
     inside = study.runs.assign(left_out="")[(log_N > lower) & (log_N < upper)]
-    return dataclasses.replace(study, table=inside.iloc[position // len(WINDOWS) :: every])
+    rows = slice(None) if all_runs else slice(position // len(WINDOWS), None, every)
+    return dataclasses.replace(study, table=inside.iloc[rows])
 
 
 def pooled_quantities(population, cell, rng):
