@@ -54,7 +54,8 @@ ORDER = (
     *("joined_study", "literature"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),
-    *("scores", "held_out", "discrepancy_model", "forecast", "forecast_subsamples"),
+    *("scores", "held_out", "discrepancy_evidence", "discrepancy_model", "forecast"),
+    "forecast_subsamples",
     *(
         "simulate",
         "calibrate",
