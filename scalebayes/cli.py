@@ -19,6 +19,7 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
+from scalebayes.cli_cache import cache as cache_command
 from scalebayes.cli_calibrate import calibrate
 from scalebayes.cli_compare import compare
 from scalebayes.cli_models import models
@@ -213,6 +214,9 @@ app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm swee
 
 
 app.command(epilog="Example: scalebayes calibrate --forecast --figure forecast.svg")(calibrate)
+
+
+app.command("cache", epilog="Example: scalebayes cache --clear")(cache_command)
 
 
 @app.command(epilog="Example: scalebayes studies --json")

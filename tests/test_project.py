@@ -93,7 +93,15 @@ ORDER = (
         "options",
         "console",
     ),
-    *("forecast_report", "cli_models", "cli_pool", "cli_compare", "cli_calibrate", "cli"),
+    *(
+        "forecast_report",
+        "cli_models",
+        "cli_pool",
+        "cli_compare",
+        "cli_cache",
+        "cli_calibrate",
+        "cli",
+    ),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
