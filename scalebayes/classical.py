@@ -133,7 +133,8 @@ def huber_fit(
     """
     data = np.array([N, D, loss], dtype=float)
     _check(data, delta, name)
-    logs = np.log(data)
+    log_N, log_D, log_loss = np.log(data)
+    logs = (log_N, log_D, log_loss)
     theta, objective, _ = fit_surfaces(*logs, _starts(*logs), delta=delta, iterations=_SCOUT_STEPS)
     best = theta[np.argsort(objective, kind="stable")[:_FINALISTS]]
     theta, objective, _ = fit_surfaces(*logs, best, delta=delta)

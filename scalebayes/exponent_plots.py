@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,15 +75,20 @@ class _Point:
 
 
 _LAW, _ISOFLOP = "synthetic", "isoflop"
-_HOFFMANN = {"study": "hoffmann2022", "corpus": "MassiveText", "color": GREEN}
-_PEARCE_SONG = {
+_HOFFMANN: dict[str, Any] = {"study": "hoffmann2022", "corpus": "MassiveText", "color": GREEN}
+_PEARCE_SONG: dict[str, Any] = {
     "study": "pearce_song2024",
     "corpus": _LAW,
     "color": GREY,
     "marker": "D",
 }
-_RW = {"method": _ISOFLOP, "corpus": "RefinedWeb", "color": _PURPLE}
-_OWT = {"method": _ISOFLOP, "corpus": "OpenWebText2", "color": _PURPLE, "marker": "s"}
+_RW: dict[str, Any] = {"method": _ISOFLOP, "corpus": "RefinedWeb", "color": _PURPLE}
+_OWT: dict[str, Any] = {
+    "method": _ISOFLOP,
+    "corpus": "OpenWebText2",
+    "color": _PURPLE,
+    "marker": "s",
+}
 
 _POINTS = (
     _Point(study="kaplan2020", method="envelope, adjusted", corpus="WebText2",

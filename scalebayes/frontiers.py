@@ -115,7 +115,7 @@ def gemstones_envelope(N: ArrayLike, compute: ArrayLike, loss: ArrayLike) -> tup
     """
     best = hull(compute, loss)
     if len(best) < 2:
-        msg = f"envelope: a line needs two runs on the hull of {len(loss)}, found {len(best)}."
+        msg = f"envelope: a line needs two runs on the hull of {np.size(loss)}, found {len(best)}."
         raise InputError(msg)
     log_compute, log_N = np.log(np.asarray(compute))[best], np.log(np.asarray(N))[best]
     exponent, log_coefficient = np.polyfit(log_compute, log_N, 1)
