@@ -17,6 +17,7 @@ PACKAGE = ROOT / "scalebayes"
 ORDER = (
     *(
         "errors",
+        "codes",
         "machine_code",
         "progress",
         "laws",
@@ -27,7 +28,9 @@ ORDER = (
         "flops",
         "first_order",
     ),
-    *("surface", "fitted_law", "optimum", "tables", "sweeps", "study", "studies", "published"),
+    *("surface", "fitted_law", "optimum"),
+    *("table_files", "column_hints", "tables", "long_tables", "sizes", "sweeps"),
+    *("study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
     *("isoflop", "likelihoods", "build", "noise_density", "additive_density", "isoflop_density"),
     *("written_density", "compiled", "sampling"),
