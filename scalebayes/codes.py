@@ -86,7 +86,8 @@ CODES = {
     "SB111": Code(
         title="Weight on omega not identified",
         meaning="Whether the law counts vocabulary matrices cannot be told from these runs: body "
-        "and head are not known for every row, or their ratio hardly varies.",
+        "and head are not known for every row, or more than half of the prior's standard deviation "
+        "of omega is expected to be left.",
         what_to_do="Give d_model, vocab_size and tied; add small models. Fits with a stated "
         "counting are not touched by it.",
     ),
@@ -225,6 +226,14 @@ CODES = {
 """Code -> what it stands for."""
 
 
+DESIGN_WARNINGS = {
+    "exponents not identified": "SB103",
+    "runs have N outside": "SB104",
+    "runs saw their data more than": "SB105",
+}
+"""Words of a warning of `Study.design_warnings` -> its code."""
+
+
 def coded(code: str, text: str) -> str:
     """Return a text that begins with its code.
 
@@ -242,3 +251,19 @@ def coded(code: str, text: str) -> str:
     if code not in CODES:
         raise KeyError(code)
     return f"{code}: {text}"
+
+
+def coded_design_warning(text: str) -> str:
+    """Return a text of `Study.design_warnings` that begins with its code.
+
+    Raises
+    ------
+    KeyError
+        When no code has these words.
+    """
+    if text.partition(":")[0] in CODES:
+        return text
+    for words, code in DESIGN_WARNINGS.items():
+        if words in text:
+            return coded(code, text)
+    raise KeyError(text)

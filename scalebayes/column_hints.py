@@ -98,7 +98,11 @@ class Suggestion:
         return " ".join([first, *self.notes])
 
 
-def suggest(table: Table, columns: Mapping[str, str] | None = None) -> Suggestion:
+def suggest(
+    table: Table,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str | int] | None = None,
+) -> Suggestion:
     """Return what a table's names and sizes suggest beside the columns that are mapped.
 
     Parameters
@@ -106,6 +110,8 @@ def suggest(table: Table, columns: Mapping[str, str] | None = None) -> Suggestio
     table : Table
     columns : mapping, optional
         Our names -> the table's, as far as they were said.
+    units : mapping, optional
+        Units that were said; no other is proposed for these columns.
 
     Returns
     -------
@@ -123,16 +129,17 @@ def suggest(table: Table, columns: Mapping[str, str] | None = None) -> Suggestio
         }
     elif "D" in found:
         found = {ours: theirs for ours, theirs in found.items() if ours != "tokens_per_step"}
-    medians = {name: median_of(table, found[name]) for name in ("N", "D") if name in found}
-    units = {name: unit for name, value in medians.items() if (unit := _unit(name, value))}
+    unsaid = [name for name in ("N", "D") if name in found and name not in (units or {})]
+    medians = {name: median_of(table, found[name]) for name in unsaid}
+    guessed = {name: unit for name, value in medians.items() if (unit := _unit(name, value))}
     mapped = {ours: theirs for ours, theirs in found.items() if ours != theirs}
     guesses = [
         f"A guess, to be checked: the median of {found[name]!r}, {medians[name]:.3g}, looks like "
         f"{_WORDS[unit]} (--units {name}={unit})."
-        for name, unit in units.items()
+        for name, unit in guessed.items()
     ]
     return Suggestion(
-        columns=mapped, units=units, rows=rows, notes=(*guesses, *_notes(table, found))
+        columns=mapped, units=guessed, rows=rows, notes=(*guesses, *_notes(table, found))
     )
 
 

@@ -15,7 +15,17 @@ from scalebayes.classical import ClassicalFit
 from scalebayes.counting import Architecture
 from scalebayes.errors import InputError, ResultError
 
-COMMANDS = ("fit", "optimal", "predict", "compare", "pool", "studies", "models", "reconcile")
+COMMANDS = (
+    "fit",
+    "check",
+    "optimal",
+    "predict",
+    "compare",
+    "pool",
+    "studies",
+    "models",
+    "reconcile",
+)
 # Besiroglu et al. (2024), arXiv:2404.10102
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 

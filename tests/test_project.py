@@ -32,7 +32,16 @@ ORDER = (
     *("table_files", "column_hints", "tables", "long_tables", "sizes", "sweeps"),
     *("study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
-    *("isoflop", "likelihoods", "build", "noise_density", "additive_density", "isoflop_density"),
+    *(
+        "isoflop",
+        "design_information",
+        "check",
+        "likelihoods",
+        "build",
+        "noise_density",
+        "additive_density",
+        "isoflop_density",
+    ),
     *("written_density", "compiled", "sampling"),
     *("diagnostics", "evidence"),
     *(
@@ -74,6 +83,7 @@ ORDER = (
     ),
     *(
         "text_table",
+        "json_rows",
         "report",
         "population_report",
         "compare_report",
@@ -95,7 +105,16 @@ ORDER = (
         "options",
         "console",
     ),
-    *("forecast_report", "cli_models", "cli_pool", "cli_compare", "cli_calibrate", "cli"),
+    *(
+        "forecast_report",
+        "check_report",
+        "cli_models",
+        "cli_pool",
+        "cli_check",
+        "cli_compare",
+        "cli_calibrate",
+        "cli",
+    ),
 )
 MAY_IMPORT_PYMC = {
     *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
