@@ -1,6 +1,7 @@
 """A design report as text for a terminal, as rows for programs, and the next commands to type."""
 
 import math
+import re
 
 from scalebayes.check import StudyCheck
 
@@ -88,4 +89,4 @@ def _value_text(row):
 def _count(value):
     """Return whole numbers below 1e7 in full, others to three digits."""
     whole = value == round(value) and abs(value) < 1e7
-    return str(round(value)) if whole else f"{value:.3g}".replace("e+", "e")
+    return str(round(value)) if whole else re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}")
