@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.codes import coded, coded_design_warning
+from scalebayes.counting import count_parameters
 from scalebayes.design_information import Expected, expected_errors
 from scalebayes.errors import InputError
 from scalebayes.isoflop import LEAST_BUDGETS, LEAST_SIZES, TOLERANCE
@@ -101,8 +102,15 @@ def check(study: Study | str, *, compute: float | None = None) -> StudyCheck:
     lines = isoflop_lines(runs["N"], runs["loss"], spent)
     decades = max(math.log10(target / spent.max()), 0.0)
     head_share = _head_share(study, runs)
-    expected = expected_errors(runs["N"], runs["D"], head_share=head_share, compute=target)
-    facts = {"lines": lines, "decades": decades, "expected": expected, "target": target}
+    N, counted = _sizes_of_law(study, runs)
+    expected = expected_errors(N, runs["D"], head_share=head_share, compute=target)
+    facts = {
+        "lines": lines,
+        "counted": counted,
+        "decades": decades,
+        "expected": expected,
+        "target": target,
+    }
     warnings = _warnings(study, runs, facts)
     mostly_prior = _mostly_prior(expected["a"]) or any("SB103" in text for text in warnings)
     sentences = tuple(_sentences(study, runs, facts, mostly_prior=mostly_prior))
@@ -160,6 +168,20 @@ def _target(compute, spent):
         msg = f"compute: a budget must be a positive finite number of FLOP, got {compute!r}."
         raise InputError(msg)
     return float(compute)
+
+
+def _total_known(study):
+    """Return whether every parameter of every run is known by its parts."""
+    runs = study.runs
+    return study.has_shapes and "embedding" in runs and runs["embedding"].notna().all()
+
+
+def _sizes_of_law(study, runs):
+    """Return N as the hypothesis to begin with counts it, and that counting in words."""
+    if _total_known(study):
+        return count_parameters(runs, "total"), ", N counted as total"
+    counted = "" if study.counting == "unknown" else f", N counted as {study.counting}"
+    return runs["N"], counted
 
 
 def _head_share(study, runs):
@@ -226,11 +248,10 @@ def _sentences(study, runs, facts, *, mostly_prior):
     """Return (whether the runs can say it, sentence)."""
     expected, lines = facts["expected"], facts["lines"]
     ratio, a = expected["log_ratio"], expected["a"]
-    counted = "" if study.counting == "unknown" else f", N counted as {study.counting}"
     alone = f"(from the prior alone: {_factor(ratio.prior)})"
     yield (
         not mostly_prior,
-        f"D*/N* at {facts['target']:.3g} FLOP{counted}: expected to within a factor of "
+        f"D*/N* at {facts['target']:.3g} FLOP{facts['counted']}: expected to within a factor of "
         f"{_factor(ratio.with_runs)} either way {alone}, {_IF_EXACT}.",
     )
     yield (
@@ -264,7 +285,7 @@ def _omega_words(omega):
 
 
 def _model(study):
-    if study.has_shapes:
+    if _total_known(study):
         return MODELS["total"]
     return MODELS.get(study.counting, "")
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 
 from scalebayes.check import StudyCheck
 
@@ -31,9 +32,10 @@ def next_commands(found: StudyCheck, typed: str) -> list[str]:
         return [f"scalebayes check {typed} --counting {_UNKNOWN_COUNT}"]
     literature = " --with-literature" if found.with_literature else ""
     suffix = "-with-literature" if found.with_literature else ""
+    path = shlex.quote(f"{found.study}-{found.model}{suffix}.nc")
     return [
         f"scalebayes fit {typed} -m {found.model}{literature}",
-        f"scalebayes optimal {found.study}-{found.model}{suffix}.nc -C {found.compute:.3g}",
+        f"scalebayes optimal {path} -C {found.compute:.3g}",
     ]
 
 
