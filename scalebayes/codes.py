@@ -192,8 +192,8 @@ CODES = {
     ),
     "SB213": Code(
         title="Counting or vocabulary not usable",
-        meaning="The counting is unknown, or vocab_size or context_length is no positive number "
-        "or is missing.",
+        meaning="The counting is unknown, vocab_size or context_length is no positive number or is "
+        "missing, or some runs have tied embeddings and others not.",
         what_to_do="Use body, body+head, total or unknown, and positive numbers.",
     ),
     "SB214": Code(

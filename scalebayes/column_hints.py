@@ -37,6 +37,7 @@ KNOWN_NAMES = {
     "d_ff": ("d_ff", "intermediate_size", "ffn_dim", "ffn_hidden_size", "d_mlp", "n_inner"),
     "n_heads": ("n_heads", "n_head", "num_heads", "num_attention_heads"),
     "vocab_size": ("vocab_size", "vocabulary_size", "n_vocab", "padded_vocab_size"),
+    "tied": ("tied", "tie_word_embeddings", "tied_embeddings", "tie_embeddings"),
     "flops": ("flops", "flop", "compute", "total_flops", "train_flops", "training_flops"),
 }
 """Our name -> names seen elsewhere, likeliest first; compared without case and punctuation."""

@@ -1,6 +1,6 @@
 """Width, layers and vocabulary of each run -> body, head, embedding, and N where asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from scalebayes.architecture import Shape
 from scalebayes.codes import coded
 from scalebayes.errors import StudyError
-from scalebayes.tables import Table
+from scalebayes.tables import Table, refuse_cells
 
 COUNTINGS = ("body", "body+head", "total", "unknown")
 """What the column N of a study may count."""
@@ -60,6 +60,37 @@ def refuse_unusable_facts(counting: str, shapes: Shapes, *, source: str) -> None
         raise StudyError(coded("SB213", msg))
 
 
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+def with_tied_column(
+    table: Table, runs: pd.DataFrame, shapes: Shapes, names
+) -> tuple[pd.DataFrame, Shapes]:
+    """Return runs without the column `tied`, and the shapes with what it says.
+
+    Raises
+    ------
+    StudyError
+        When a cell is not true or false, or runs differ among each other or from what was said.
+    """
+    if "tied" not in runs:
+        return runs, shapes
+    words = runs["tied"].str.lower()
+    wrong = np.flatnonzero(~words.isin([*_TRUTH, ""]))
+    advice = "Write true or false."
+    refuse_cells(table, names["tied"], wrong, found="is not true or false", advice=advice)
+    found = {_TRUTH[word] for word in words.unique() if word}
+    found |= set() if shapes.tied is None else {shapes.tied}
+    if len(found) > 1:
+        msg = (
+            f"{table.source}: some runs have tied embeddings and others not (column "
+            f"{names['tied']!r}, or what was said of them all). Read them as two studies."
+        )
+        raise StudyError(coded("SB213", msg))
+    tied = found.pop() if found else None
+    return runs.drop(columns="tied"), replace(shapes, tied=tied)
+
+
 def n_is_asked_of_shapes(table: Table, columns, counting: str) -> bool:
     """Return whether N is to be computed: no such column, a counting said, width and layers."""
     columns = columns or {}
@@ -67,8 +98,22 @@ def n_is_asked_of_shapes(table: Table, columns, counting: str) -> bool:
     return all(there) and counting != "unknown" and "N" not in columns and "N" not in table.cells
 
 
-def with_n_of_shapes(table: Table, runs: pd.DataFrame, *, counting: str, shapes: Shapes):
+def with_n_of_shapes(
+    table: Table, runs: pd.DataFrame, used: pd.Series, *, counting: str, shapes: Shapes
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return runs with N, counted from their shapes, and in words what was computed.
+
+    Parameters
+    ----------
+    table : Table
+        Said in errors.
+    runs : DataFrame
+        With d_model and n_layers.
+    used : Series of bool
+        Rows that must have an N.
+    counting : str
+        "body", "body+head" or "total".
+    shapes : Shapes
 
     Raises
     ------
@@ -76,7 +121,7 @@ def with_n_of_shapes(table: Table, runs: pd.DataFrame, *, counting: str, shapes:
         When some row's count cannot be had; it says what is missing.
     """
     N = shape_counts(runs, shapes)[counting]
-    unknown = N.isna()
+    unknown = N.isna() & used
     if unknown.any():
         needed = "d_model and n_layers"
         needed += "" if counting == "body" else ", vocab_size (a column or an option)"

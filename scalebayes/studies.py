@@ -175,7 +175,8 @@ def read_runs(
     vocab_size, context_length : float, optional
         Rows of a vocabulary matrix, and tokens per sequence; > 0.
     tied : bool, optional
-        Whether input embedding and output head are one matrix.
+        Whether input embedding and output head are one matrix; a column `tied` of true and false,
+        one value throughout, says it too.
     learned_positions : bool
         Whether a position matrix (context_length x d_model) is stored.
     gated : bool, optional
@@ -225,7 +226,9 @@ def read_runs(
         flops=convention,
         tokenizer=tokenizer or sweep.tokenizer,
         corpus=corpus,
-        **(matrices | {"vocab_size": _one_vocabulary(sweep.table, vocab_size)}),
+        vocab_size=_one_vocabulary(sweep.table, vocab_size),
+        tied=sweep.tied,
+        context_length=context_length,
         learned_positions=learned_positions,
         group="",
         window=_WINDOW_OF_ROWS[rows],

@@ -24,6 +24,7 @@ from scalebayes.sizes import (
     refuse_unusable_facts,
     with_n_of_shapes,
     with_sizes,
+    with_tied_column,
 )
 from scalebayes.tables import (
     COLUMNS,
@@ -57,6 +58,7 @@ class Sweep:
     source: str
     table: pd.DataFrame
     tokenizer: str
+    tied: bool | None
     assumed: tuple[str, ...]
 
 
@@ -86,8 +88,10 @@ def read_sweep(
     runs = _scaled(read_columns(table, names, zero_allowed=zero_allowed), factors)
     runs, unused, note = _of_steps(table, runs, rows=rows, tokens_per_step=tokens_per_step)
     assumed += note
+    runs, shapes = with_tied_column(table, runs, shapes, names)
     if from_shapes:
-        runs, note = with_n_of_shapes(table, runs, counting=counting, shapes=shapes)
+        stated = {"counting": counting, "shapes": shapes}
+        runs, note = with_n_of_shapes(table, runs, unused == "", **stated)
         assumed += note
     missing = _missing(table, runs, names, unused, drop=drop_missing)
     present = runs[missing == ""]
@@ -104,6 +108,7 @@ def read_sweep(
         source=table.source,
         table=_with_ids(table, sized, used.index).assign(left_out=left_out),
         tokenizer=_one_tokenizer(table, used),
+        tied=shapes.tied,
         assumed=(
             *assumed,
             *_replicate_note(used),

@@ -27,11 +27,11 @@ SHAPE_COLUMNS = ("d_model", "n_layers", "d_ff", "n_heads", "vocab_size")
 OPTIONAL = ("loss_se", *PARAMETER_COLUMNS[1:], *SHAPE_COLUMNS, *TOKEN_COLUMNS[1:], "flops")
 """Number columns a table may have; a blank there means "not known"."""
 
-TEXT_COLUMNS = ("run", "trajectory", "tokenizer")
+TEXT_COLUMNS = ("run", "trajectory", "tokenizer", "tied")
 STEP_COLUMNS = ("step", "tokens_per_step")
 """Read only where a table has a row for each step (`long_tables`)."""
 
-COLUMNS = (*TEXT_COLUMNS[:2], *REQUIRED, *OPTIONAL, "tokenizer", *STEP_COLUMNS)
+COLUMNS = (*TEXT_COLUMNS[:2], *REQUIRED, *OPTIONAL, *TEXT_COLUMNS[2:], *STEP_COLUMNS)
 """Every name that `columns` may map."""
 
 _ZERO_ALLOWED = ("loss_se", "embedding", "warmup_tokens", "step")

@@ -110,3 +110,32 @@ def test_counts_of_rows_without_shapes_are_not_known():
     assert counts["body"].notna().all()
     assert counts["body+head"].isna().all()
     assert counts["total"].isna().all()
+
+
+@pytest.mark.parametrize(("cell", "tied"), [("True", True), (False, False), ("0", False)])
+def test_a_column_says_whether_embeddings_are_tied(cell, tied):
+    study = read_runs(frame(tied=cell), counting="total", vocab_size=VOCABULARY)
+    assert study.tied is tied
+    assert "tied" not in study.runs
+    expected = body() + (1 if tied else 2) * VOCABULARY * WIDTH
+    assert study.runs["N"].to_numpy() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "tied", "said"),
+    [
+        ("maybe", None, "row 0, column 'tied': found 'maybe', which is not true or false"),
+        (["true", "false"] * 6, None, "some runs have tied embeddings and others not"),
+        ("true", False, "some runs have tied embeddings and others not"),
+    ],
+)
+def test_tied_columns_that_say_nothing_or_two_things_are_refused(cells, tied, said):
+    with pytest.raises(StudyError, match=said):
+        read_runs(frame(tied=cells), counting="total", vocab_size=VOCABULARY, tied=tied)
+
+
+def test_steps_that_are_not_used_need_no_shapes():
+    last = frame(step=2, run=[f"r{i}" for i in range(12)])
+    first = last.assign(step=1, loss=np.nan, D=last["D"] / 2, d_model=np.nan)
+    study = read_runs(pd.concat([first, last]), counting="body", rows="last")
+    assert study.runs["N"].to_numpy() == pytest.approx(body())
