@@ -6,12 +6,14 @@ OUT ?= reconciliation
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-fast reconcile format clean
+.PHONY: help venv test test-fast reconcile docs types format clean
 
 help:
 	@echo 'make reconcile   fit the published studies and write $(OUT)/index.html'
 	@echo 'make test        check the code and run every test, the slow ones too'
 	@echo 'make test-fast   the same without the slow tests'
+	@echo 'make docs        write docs/_build/html/index.html'
+	@echo 'make types       check types with mypy'
 	@echo 'make format      put the code into its usual form'
 	@echo 'make clean       remove .venv and caches (results are kept)'
 	@echo 'PYTHON=/path/to/python3.13 chooses the interpreter (3.12 to 3.14)'
@@ -30,10 +32,19 @@ test-fast: venv
 reconcile: venv
 	$(BIN)/scalebayes reconcile --out '$(OUT)' $(RECONCILE_ARGS)
 
+docs:
+	@EXTRAS=docs sh tools/make_venv.sh
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+types:
+	@EXTRAS=types sh tools/make_venv.sh
+	$(BIN)/mypy
+
 format: venv
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
+	rm -rf docs/_build docs/api docs/generated docs/notebooks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,9 +5,10 @@
         [--all-runs]
 
 Each simulation makes 12 studies: their exponents from a population of known mean, spread and recipe
-effect, their runs from those exponents at about 50 of Chinchilla's sizes and tokens each (with
---all-runs at all those of a study's range, 140 to 240). Every study is sampled from its runs, and the studies are pooled, as `fit` and `pool` do. One line of
-JSON per simulation goes to the file of results, so that an interrupted run goes on where it was.
+effect, their runs from those exponents at about 50 of Chinchilla's sizes and tokens each, or with
+--all-runs at all of a study's range, 157 to 240. Every study is sampled from its runs, and the
+studies are pooled, as `fit` and `pool` do. One line of JSON per simulation goes to the file of
+results, so that an interrupted run goes on where it was.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def main():
     parser.add_argument("--simulations", type=int, default=100, help="of each spread")
     parser.add_argument("--spreads", type=float, nargs="+", default=[0.08, 0.35])
     parser.add_argument("--results", type=Path, default=Path("population_coverage.jsonl"))
-    parser.add_argument("--all-runs", action="store_true", help="studies of 140 to 240 runs")
+    parser.add_argument("--all-runs", action="store_true", help="studies of 157 to 240 runs")
     parser.add_argument("--table-only", action="store_true", help="of the results that are there")
     options = parser.parse_args()
     every = read_results(options.results)

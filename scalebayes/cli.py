@@ -20,6 +20,7 @@ from scalebayes.arguments import (
     writable,
     write_csv,
 )
+from scalebayes.cli_cache import cache as cache_command
 from scalebayes.cli_calibrate import calibrate
 from scalebayes.cli_check import check
 from scalebayes.cli_compare import compare
@@ -233,6 +234,9 @@ app.command(
     epilog="Example: scalebayes check sweep.csv --columns N=params,D=tokens --units N=B,D=B "
     "--loss-unit nats --counting total -C 1e24"
 )(check)
+
+
+app.command("cache", epilog="Example: scalebayes cache --clear")(cache_command)
 
 
 @app.command(epilog="Example: scalebayes studies --json")

@@ -1,5 +1,7 @@
 """What commands share: errors as one sentence and an exit code, text and JSON on the terminal."""
 
+import contextlib
+import logging
 import warnings
 
 import typer
@@ -17,7 +19,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx):
         """Run the command that was asked for."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), reported_cache():
             warnings.showwarning = show_warning
             warnings.simplefilter("ignore", NotConvergedWarning)  # the first line printed says it
             try:
@@ -30,6 +32,28 @@ class Commands(TyperGroup):
                 fail(error, NOT_READ_OR_SAVED)
             except KeyboardInterrupt:
                 fail("interrupted", INTERRUPTED)
+
+
+@contextlib.contextmanager
+def reported_cache():
+    """Say at the end on stderr how many fits came from the cache, if any was looked for."""
+    asked = []
+
+    class Counter(logging.Handler):
+        def emit(self, record):
+            asked.append(record.getMessage().split()[0])
+
+    log, counter = logging.getLogger("scalebayes.cache"), Counter()
+    log.addHandler(counter)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(counter)
+        log.setLevel(level)
+        if asked:
+            typer.echo(f"cache: {asked.count('hit')} of {len(asked)} results re-used", err=True)
 
 
 def fail(error, code):

@@ -43,9 +43,12 @@ class Discrepancy:
     ----------
     amplitudes : dict of str to ndarray
         `AMPLITUDES`, each [draw], >= 0.
+    exact : float
+        Probability that laws hold exactly; a share of the draws this large is 0.
     """
 
     amplitudes: dict[str, np.ndarray]
+    exact: float = 0.0
 
     def coefficients(self, like, rng):
         """Return one study's discrepancy for every draw of a posterior.

@@ -26,6 +26,7 @@ from scalebayes.discrepancy import (
     law_log_losses,
     log_loss_features,
 )
+from scalebayes.discrepancy_evidence import HeldOut, probability_exact
 from scalebayes.errors import InputError
 from scalebayes.fitted_law import law_values
 from scalebayes.optimum import compute_range
@@ -46,6 +47,8 @@ _RANK = 5  # of the law's covariance over draws: it has five coefficients
 _STATS = ("diverging", "energy", "n_steps")
 _LATENTS = (*AMPLITUDES, "log_noise_factor")
 _ATTEMPTS = 3
+_RECORDED = ("gram", "projection", "square", "n")
+_MAX_ERROR = 0.5  # nats, of log odds between -5 and 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +123,9 @@ def discrepancy_model(records, weights, *, prior=None):
         Free variables `AMPLITUDES` and log_noise_factor; the likelihood as a Potential (nats).
     """
     given = PRIOR | (prior or {})
-    gram = np.array([one.gram for one in records])
-    projection = np.array([one.projection for one in records])
-    square, n = np.array([one.square for one in records]), np.array([one.n for one in records])
+    gram, projection, square, n = (
+        np.array([getattr(one, name) for one in records]) for name in _RECORDED
+    )
     with pm.Model() as model:
         counts = pm.Data("weight", np.asarray(weights, dtype=float))
         held = pm.Data("gram", gram, shape=gram.shape)
@@ -163,6 +166,7 @@ class Learner:
             raise InputError(msg)
         self._studies = np.array([one.study for one in records])
         self._weights = np.array([1 / (self._studies == one).sum() for one in self._studies])
+        self._records, self._prior = records, PRIOR | (prior or {})
         model = discrepancy_model(records, self._weights, prior=prior)
         self._compiled = nutpie.compile_pymc_model(model)
 
@@ -179,6 +183,31 @@ class Learner:
         Returns
         -------
         discrepancy : Discrepancy
+        problems : tuple of str
+        """
+        latents, weights, problems = self.draw(without, draws, tune, chains, random_seed)
+        held_out = held_out_of(self._records, weights, self._prior)
+        exact, log_odds = probability_exact(held_out, latents, seed=random_seed)
+        if log_odds.se > _MAX_ERROR and abs(log_odds.log_evidence) < 10 * _MAX_ERROR:
+            problems = (*problems, f"odds of an exact law known to {log_odds.se:.1f} nats only")
+        flat = np.exp(latents[..., :-1]).reshape(-1, len(AMPLITUDES))
+        amplitudes = {name: _with_zeros(flat[:, i], exact) for i, name in enumerate(AMPLITUDES)}
+        return Discrepancy(amplitudes=amplitudes, exact=exact), problems
+
+    def draw(self, without, draws, tune, chains, random_seed):
+        """Return draws given that there is a discrepancy, the records' weights, and problems.
+
+        Parameters
+        ----------
+        without, draws, tune, chains, random_seed
+            As in `learn`.
+
+        Returns
+        -------
+        latents : ndarray
+            [chain, draw, 6], logs of the amplitudes and of the noise's factor.
+        weights : ndarray
+            [record].
         problems : tuple of str
         """
         weights = np.where(np.isin(self._studies, list(without)), 0.0, self._weights)
@@ -202,8 +231,30 @@ class Learner:
             problems = diagnose(checked, {one: stats[one].to_numpy() for one in _STATS}).problems
             if not problems:
                 break
-        amplitudes = {name: checked[name].ravel() for name in AMPLITUDES}
-        return Discrepancy(amplitudes=amplitudes), problems
+        logs = [*(np.log(checked[name]) for name in AMPLITUDES), checked["log_noise_factor"]]
+        return np.stack(logs, axis=-1), weights, problems
+
+
+def held_out_of(records, weights, prior):
+    """Return records as `HeldOut` arrays.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    weights : ndarray
+        [record].
+    prior : mapping
+        As `PRIOR`.
+    """
+    parts = {name: np.array([getattr(one, name) for one in records]) for name in _RECORDED}
+    return HeldOut(**parts, weight=np.asarray(weights, dtype=float), prior=dict(prior))
+
+
+def _with_zeros(draws, share):
+    """Return draws of which a share, spread evenly, is 0."""
+    n = len(draws)
+    zero = np.floor((np.arange(n) + 1) * share + 0.5) > np.floor(np.arange(n) * share + 0.5)
+    return np.where(zero, 0.0, draws)
 
 
 def _noise_sd(posterior):

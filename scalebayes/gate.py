@@ -200,12 +200,18 @@ def _missed_modes(posterior, seed):
     """Return what optimiser ends say against the draws: a higher mode, or one far from them all."""
     rng = np.random.default_rng(seed)
     starts = prior_latents(posterior.hypothesis, N_STARTS, rng)
-    values, points = ascended(posterior.density, posterior.density.unconstrain(starts))
+    distance = _distance_to(posterior.draws.unconstrained)
+    typical = np.median(posterior.draws.log_density)
+    values, points = ascended(
+        posterior.density,
+        posterior.density.unconstrain(starts),
+        arrived=lambda value, point: value > typical and distance(point[None])[0] < 1,
+    )
     gaps = values - posterior.draws.log_density.max()
     usual = _usual_gap(points.shape[1], posterior.draws.log_density.size)
     if gaps.max() > MAX_GAP + usual:
         return [f"an optimiser ended {gaps.max():.1f} nats above the highest draw: a mode missed"]
-    far = _distance(posterior, points) > _FAR
+    far = distance(points) > _FAR
     if (far & (gaps > usual - _COMPARABLE)).any():
         gap = gaps[far].max()
         return [f"an optimiser ended far from all draws, {gap:+.1f} nats from the highest of them"]
@@ -217,9 +223,13 @@ def _usual_gap(n_latents, n_draws):
     return chi2.ppf(1 / n_draws, n_latents) / 2
 
 
-def _distance(posterior, points):
-    """Return the squared Mahalanobis distance of points over that of the farthest draw."""
-    draws = posterior.draws.unconstrained.reshape(-1, points.shape[1])
+def _distance_to(draws):
+    """Return a function of points: squared Mahalanobis distance over that of the farthest draw."""
+    draws = draws.reshape(-1, draws.shape[-1])
     centre, precision = draws.mean(0), np.linalg.pinv(np.cov(draws.T))
-    squared = [np.einsum("ij,jk,ik->i", x - centre, precision, x - centre) for x in (points, draws)]
-    return squared[0] / squared[1].max()
+
+    def squared(points):
+        return np.einsum("ij,jk,ik->i", points - centre, precision, points - centre)
+
+    farthest = squared(draws).max()
+    return lambda points: squared(points) / farthest

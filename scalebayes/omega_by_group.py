@@ -134,12 +134,12 @@ def _gated(density, coords, settings):
         draws = sample(
             density,
             density.start,
-            draws=settings.draws * 2**attempt,
+            draws=settings.draws * 2 ** (attempt + 1),  # several means: slower than one population
             tune=settings.tune * 2**attempt,
             chains=settings.chains,
             cores=settings.cores,
             seed=settings.seed(40, attempt),
-            target_accept=(0.95, 0.99)[attempt],
+            target_accept=(0.98, 0.99)[attempt],
         )
         posterior = _posterior(density, draws, coords)
         problems = diagnose(_flat(posterior.drop_vars("omega_weight")), draws.stats).problems

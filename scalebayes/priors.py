@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -86,7 +87,7 @@ class Prior:
 
     def frozen(self):
         """Return the distribution as a frozen SciPy one."""
-        return _SCIPY[self.dist](*self.parameters)
+        return _frozen(self.dist, self.parameters)
 
     def to_table(self):
         """Return the prior as it stands in a hypothesis file: {"dist": ..., parameter: ...}."""
@@ -144,6 +145,11 @@ def prior_from_table(table):
     return Prior(
         dist=dist, parameters=tuple(_number(name, given[name]) for name in PARAMETERS[dist])
     )
+
+
+@cache
+def _frozen(dist, parameters):
+    return _SCIPY[dist](*parameters)
 
 
 def _number(name, value):

@@ -33,6 +33,9 @@ from scalebayes.synthesis_report import synthesis_sentences
 from scalebayes.trees import versions
 
 HYPOTHESIS = "latent-counting"
+FURTHER_DRAWS = 500
+"""Draws per chain, at most, of fits that serve an evidence or one exponent."""
+
 _FURTHER_STEPS = 7  # population, attribution, replays, chain on two corpora, synthesis, figures
 MANIFEST = "manifest.json"
 
@@ -128,8 +131,9 @@ def reconcile(
             fits[study.name] = fit(study, HYPOTHESIS, cache=cache, progressbar=False, **settings)
         advance("population")
         pooled = _pooled(fits, cores=cores, random_seed=random_seed, cache=cache)
-        table = hypothesis_rows(chosen, fits, advance=advance, cache=cache, **settings)
-        gap = explain_gap(fits, advance=advance, cache=cache, **settings)
+        further = settings | {"draws": min(draws, FURTHER_DRAWS)}
+        table = hypothesis_rows(chosen, fits, advance=advance, cache=cache, **further)
+        gap = explain_gap(fits, advance=advance, cache=cache, **further)
         advance("synthesis")
         published = synthesis(cores=cores, random_seed=random_seed, cache=cache)
         advance("figures and tables")

@@ -119,7 +119,7 @@ def highest_density(density, starts):
     return values.max(), points[values.argmax()]
 
 
-def ascended(density, starts):
+def ascended(density, starts, *, arrived=None):
     """Return where an optimiser ends from each start.
 
     Parameters
@@ -127,6 +127,8 @@ def ascended(density, starts):
     density : LogDensity
     starts : ndarray
         Unconstrained points [start, latent].
+    arrived : callable, optional
+        Of a log density and a point: whether that is far enough. The first start goes all the way.
 
     Returns
     -------
@@ -140,10 +142,16 @@ def ascended(density, starts):
         value, gradient = density.value_and_gradient(point)
         return (-value, -gradient) if np.isfinite(value) else (1e12, gradient)
 
+    def stop(intermediate_result):
+        if arrived(-intermediate_result.fun, intermediate_result.x):
+            raise StopIteration
+
+    method = {"jac": True, "method": "L-BFGS-B", "options": _ROUGHLY}
+    callbacks = [None, *[stop if arrived else None] * (len(starts) - 1)]
     with _blas().limit(limits=1, user_api="blas"):  # more threads wait for each other, five times
         ends = [
-            minimize(objective, start, jac=True, method="L-BFGS-B", options=_ROUGHLY)
-            for start in starts
+            minimize(objective, start, callback=callback, **method)
+            for start, callback in zip(starts, callbacks, strict=True)
         ]
     return np.array([-end.fun for end in ends]), np.stack([end.x for end in ends])
 

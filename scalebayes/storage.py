@@ -6,6 +6,7 @@ A result carries the SHA-256 of its own content, so that a damaged number does n
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import warnings
@@ -15,8 +16,13 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from scalebayes.errors import ResultError
+from scalebayes.errors import InputError, ResultError
 from scalebayes.stored_trees import read_tree, write_tree
+
+_LOG = logging.getLogger("scalebayes.cache")
+
+DEFAULT_CACHE_GB = 5
+"""Gigabytes (10^9 bytes) that cached fits may take, unless $SCALEBAYES_CACHE_GB says otherwise."""
 
 DIGEST = "content_sha256"
 """Attribute that holds the digest of everything else in a saved result."""
@@ -131,26 +137,94 @@ def cache_folder():
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("scalebayes")) / "fits"
 
 
+def cache_limit():
+    """Return how many bytes cached fits may take: $SCALEBAYES_CACHE_GB (10^9 bytes), 5 by default.
+
+    Raises
+    ------
+    InputError
+        When the variable is no number, or negative.
+    """
+    given = os.environ.get("SCALEBAYES_CACHE_GB", "")
+    try:
+        limit = 1e9 * float(given or DEFAULT_CACHE_GB)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        msg = f"SCALEBAYES_CACHE_GB is {given!r}; it must be a number of gigabytes, 0 or more."
+        raise InputError(msg)
+    return int(limit)
+
+
+def cache_entries():
+    """Return the cached fits: (path, bytes, time last used), the one used longest ago first.
+
+    Returns
+    -------
+    list of (Path, int, float)
+        Time in seconds since the epoch.
+    """
+    found = []
+    for path in cache_folder().glob("*.nc"):
+        with contextlib.suppress(FileNotFoundError):  # another process may clear it
+            status = path.stat()
+            found.append((path, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda entry: entry[2])
+
+
+def clear_cache(limit=0):
+    """Remove the cached fits used longest ago until the rest take at most `limit` bytes.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes to leave; 0 removes every fit.
+
+    Returns
+    -------
+    removed, freed : int
+        Number of fits, and bytes.
+    """
+    entries = cache_entries()
+    excess = sum(size for _, size, _ in entries) - limit
+    removed = freed = 0
+    for path, size, _ in entries:
+        if freed >= excess:
+            break
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            removed, freed = removed + 1, freed + size
+    return removed, freed
+
+
 def cached_fit(key):
     """Return the cached fit of a key, or None; a damaged entry is removed and counts as none."""
     path = cache_folder() / f"{key}.nc"
     if not path.is_file():
+        _LOG.info("miss %s", key)
         return None
     try:
-        return load_fit(path)
+        fit = load_fit(path)
     except ResultError as error:
-        warnings.warn(f"cache entry left out: {error}", stacklevel=2)
+        if path.is_file():  # else another process removed it in between
+            warnings.warn(f"cache entry left out: {error}", stacklevel=2)
         with contextlib.suppress(OSError):
             path.unlink()
+        _LOG.info("miss %s", key)
         return None
+    with contextlib.suppress(OSError):  # a read-only folder keeps the old time
+        os.utime(path)
+    _LOG.info("hit %s", key)
+    return fit
 
 
 def store_in_cache(key, fit):
-    """Put a fit into the cache; where that cannot be done, warn and go on without."""
+    """Put a fit into the cache, and keep that within its limit; where it fails, warn and go on."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_fit(fit, folder / f"{key}.nc")
+        clear_cache(cache_limit())
     except OSError as error:
         warnings.warn(f"fits are not cached: {error}", stacklevel=2)
 

@@ -66,7 +66,8 @@ ORDER = (
     *("joined_study", "literature"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),
-    *("scores", "held_out", "discrepancy_model", "forecast", "forecast_subsamples"),
+    *("scores", "held_out", "discrepancy_evidence", "discrepancy_model", "forecast"),
+    "forecast_subsamples",
     *(
         "simulate",
         "calibrate",
@@ -112,6 +113,7 @@ ORDER = (
         "cli_pool",
         "cli_check",
         "cli_compare",
+        "cli_cache",
         "cli_calibrate",
         "cli",
     ),

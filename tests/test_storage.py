@@ -1,3 +1,4 @@
+import os
 import warnings
 
 import numpy as np
@@ -8,9 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scalebayes import storage
-from scalebayes.errors import ResultError
+from scalebayes.errors import InputError, ResultError
 from scalebayes.storage import (
+    cache_entries,
+    cache_limit,
     cached_fit,
+    clear_cache,
     content_digest,
     content_key,
     file_digest,
@@ -231,6 +235,46 @@ def test_a_damaged_cache_entry_is_left_out_with_a_warning(cache_folder):
     with pytest.warns(UserWarning, match="cache entry left out.*damaged"):
         assert cached_fit("key") is None
     assert not entry.exists()
+
+
+def used_at(path, seconds):
+    os.utime(path, (seconds, seconds))
+
+
+def test_the_cache_drops_what_was_used_longest_ago_when_it_outgrows_its_limit(
+    cache_folder, monkeypatch
+):
+    for i, key in enumerate("abc"):
+        store_in_cache(key, small_tree(i))
+        used_at(cache_folder / f"{key}.nc", 1000 + i)
+    cached_fit("a")  # used just now
+    size = (cache_folder / "a.nc").stat().st_size
+    monkeypatch.setenv("SCALEBAYES_CACHE_GB", str(3.5 * size / 1e9))
+    store_in_cache("d", small_tree(4))
+    assert {path.stem for path, *_ in cache_entries()} == {"a", "c", "d"}
+    assert clear_cache() == (3, pytest.approx(3 * size, rel=0.01))
+    assert cache_entries() == []
+
+
+def test_a_limit_that_is_no_number_is_refused(monkeypatch):
+    for text in ("much", "-1", "inf"):
+        monkeypatch.setenv("SCALEBAYES_CACHE_GB", text)
+        with pytest.raises(InputError, match="SCALEBAYES_CACHE_GB is"):
+            cache_limit()
+
+
+def test_an_entry_that_another_process_removes_is_a_miss_without_a_warning(
+    cache_folder, monkeypatch, recwarn
+):
+    store_in_cache("key", small_tree(1))
+
+    def gone(path):
+        path.unlink()
+        raise ResultError(f"{path}: no such file.")
+
+    monkeypatch.setattr(storage, "load_fit", gone)
+    assert cached_fit("key") is None
+    assert not recwarn.list
 
 
 def test_an_unwritable_cache_is_one_warning(tmp_path, monkeypatch):

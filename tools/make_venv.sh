@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make or refresh .venv with scalebayes and its test tools. Quick when nothing has changed.
+# Make or refresh .venv with scalebayes and its test tools (EXTRAS=docs: with those instead). Quick
+# when nothing has changed.
 # Uses uv where it works, else venv and pip. Never downloads a Python: PYTHON=/path/to/python chooses one.
 set -eu
 cd "$(dirname "$0")/.."
@@ -111,13 +112,13 @@ venv_works() {
 
 install_with_uv() {
     venv_works || "$uv" venv --quiet --clear --python "$python" .venv || return 1
-    "$uv" pip install --quiet --python .venv/bin/python --editable '.[test]'
+    "$uv" pip install --quiet --python .venv/bin/python --editable ".[$extras]"
 }
 
 install_with_pip() {
     uv=''
     venv_works || "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
 }
 
 base_of() {
@@ -126,14 +127,17 @@ base_of() {
 
 # A moved or copied checkout needs a new .venv, since its scripts hold the path; so does another PYTHON.
 must_remake() {
-    [ ! -f "$stamp" ] || [ "$(sed -n 1p "$stamp")" = "$here" ] || return 0
+    for made in .venv/installed-from-*; do
+        [ ! -f "$made" ] || [ "$(sed -n 1p "$made")" = "$here" ] || return 0
+    done
     [ -z "${PYTHON:-}" ] || [ "$(base_of "$PYTHON")" = "$(base_of .venv/bin/python)" ] || return 0
     return 1
 }
 
 here=$(pwd -P)
+extras=${EXTRAS:-test}
 state=$(echo "$here"; cat pyproject.toml tools/make_venv.sh | cksum)
-stamp=.venv/installed-from
+stamp=.venv/installed-from-$extras
 if [ -x .venv/bin/scalebayes ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && ! must_remake; then
     exit 0
 fi
