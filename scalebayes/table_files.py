@@ -124,14 +124,14 @@ def _from_json_lines(text, *, source):
 def _json_record(line, where):
     """Return a line's object, objects inside it flattened by "/"."""
     try:
-        record = json.loads(line, object_pairs_hook=_unique)
+        record = _JSON.decode(line)
     except ValueError as error:
         msg = f"{where}: not a JSON object ({error}). Write one object per line."
         raise StudyError(coded("SB202", msg)) from error
     if not isinstance(record, dict):
         msg = f"{where}: found {line[:40]!r}, not a JSON object. Write one object per line."
         raise StudyError(coded("SB202", msg))
-    if not any(isinstance(value, dict) for value in record.values()):
+    if dict not in map(type, record.values()):
         return record
     pairs = list(_flat(record))
     try:
@@ -147,6 +147,9 @@ def _unique(pairs):
         msg = f"the name {twice[0]!r} comes twice"
         raise ValueError(msg)
     return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _flat(record, prefix=""):

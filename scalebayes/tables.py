@@ -194,6 +194,9 @@ def _numbers(table, column):
     kinds = set(map(type, cells))
     if kinds == {str}:
         cells = ["nan" if cell in _BLANK else cell for cell in cells] if "" in cells else cells
+    elif kinds == {float, type(None)}:
+        cells = [math.nan if cell is None else cell for cell in cells]
+        kinds = {float}
     if kinds == {str} or kinds <= {float, int}:
         try:
             return np.array(list(map(float, cells)))
@@ -217,15 +220,7 @@ def _is_blank(cell):
 
 
 def _texts(table, column):
-    known = {}  # most texts come many times
-    return [
-        known[cell] if type(cell) is str and cell in known else _text(cell, known)
-        for cell in table.cells[column]
-    ]
-
-
-def _text(cell, known):
-    text = "" if _is_blank(cell) else str(cell).strip()
-    if type(cell) is str:
-        known[cell] = text
-    return text
+    cells = table.cells[column]
+    if set(map(type, cells)) == {str}:
+        return ["" if text.lower() in _BLANK else text for text in map(str.strip, cells)]
+    return ["" if _is_blank(cell) else str(cell).strip() for cell in cells]
