@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scalebayes.architecture import Shape
     from scalebayes.attribution import attribute_exponent
     from scalebayes.build import build
+    from scalebayes.check import StudyCheck, check
     from scalebayes.classical import ClassicalFit, classical_fit, huber_fit
     from scalebayes.compare import compare
     from scalebayes.counting import Architecture
@@ -68,9 +69,11 @@ _HOME = {
     "ResultError": "errors",
     "Shape": "architecture",
     "Study": "studies",
+    "StudyCheck": "check",
     "StudyError": "errors",
     "attribute_exponent": "attribution",
     "build": "build",
+    "check": "check",
     "chinchilla_shapes": "published",
     "classical_fit": "classical",
     "compare": "compare",
@@ -122,10 +125,12 @@ __all__ = [
     "ResultError",
     "Shape",
     "Study",
+    "StudyCheck",
     "StudyError",
     "alone_of",
     "attribute_exponent",
     "build",
+    "check",
     "chinchilla_shapes",
     "classical_fit",
     "compare",

@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
 import scalebayes as sb
+from scalebayes.codes import coded
 from scalebayes.errors import InputError, ResultError
 
 _POINT_COLUMNS = ("N", "D", "body", "head", "embedding")
-_TABLE_ENDINGS = (".csv", ".tsv", ".txt")
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson")
+"""Endings of files of runs; those of `table_files`, which is slow to import."""
 
 
 def read_pairs(texts, option):
@@ -79,22 +82,76 @@ def read_study(runs, options, *, loss_unit, window):
 
 
 def _is_file_name(runs):
-    return Path(runs).is_file() or Path(runs).suffix in _TABLE_ENDINGS or os.sep in runs
+    return Path(runs).is_file() or Path(runs).suffix in TABLE_ENDINGS or os.sep in runs
 
 
 def _study_of_file(runs, options, *, loss_unit, window):
     if not Path(runs).is_file():
         msg = f"{runs}: no such file. Bundled studies are listed by: scalebayes studies."
-        raise InputError(msg)
+        raise InputError(coded("SB201", msg))
     if loss_unit is None:
-        msg = f"{runs}: say the unit of its losses with --loss-unit nats, bits or log10."
-        raise InputError(msg)
+        raise InputError(coded("SB218", _loss_unit_missing(runs, options)))
     if window is not None:
         msg = f"{runs}: --window is for bundled studies; take rows out of the file instead."
         raise InputError(msg)
     return sb.read_runs(
         runs, **{**options, "units": {**options.get("units", {}), "loss": loss_unit}}
     )
+
+
+def _loss_unit_missing(runs, options):
+    """Return what to say where the unit of the losses is missing, and what else is needed."""
+    from scalebayes.column_hints import suggest
+    from scalebayes.table_files import read_table
+
+    proposed = suggest(read_table(runs), options.get("columns"), options.get("units"))
+    msg = f"{runs}: say the unit of its losses with --loss-unit nats, bits or log10."
+    return f"{msg} {proposed.text}".strip()
+
+
+def reading_options(*, columns, units, rows, **facts):
+    """Return the options of `studies.read_runs` that were given.
+
+    Parameters
+    ----------
+    columns, units : list of str or None
+        As typed, name=value.
+    rows : str or None
+    **facts
+        Further options; None and False are not given.
+
+    Raises
+    ------
+    InputError
+        When a mapping is not of the form name=value.
+    """
+    pairs = {"columns": read_pairs(columns, "--columns"), "units": read_pairs(units, "--units")}
+    options = {**pairs, "rows": rows, **facts}
+    switches = ("drop_missing", "dedupe", "prior_dominated_ok")
+    return {
+        name: value
+        for name, value in options.items()
+        if value is not None and not (name in switches and value is False)
+    }
+
+
+def typed(runs, options, *, loss_unit=None, window=None):
+    """Return a study and the options it was read with as they are typed, for the next command."""
+    words = [shlex.quote(runs)]
+    facts = {**options, "loss_unit": loss_unit, "window": window}
+    for name, value in facts.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, dict):
+            value = ",".join(f"{ours}={theirs}" for ours, theirs in value.items())
+        if name == "tied":
+            words.append("--tied" if value else "--untied")
+        elif name == "gated":
+            words.append("--gated" if value else "--not-gated")
+        elif value is True:
+            words.append(option)
+        elif value is not None:
+            words += [option, shlex.quote(f"{value:g}" if isinstance(value, float) else value)]
+    return " ".join(words)
 
 
 def read_points(path, columns, units):

@@ -16,11 +16,13 @@ from scalebayes.arguments import (
     read_pairs,
     read_points,
     read_study,
+    reading_options,
     writable,
     write_csv,
 )
 from scalebayes.cli_cache import cache as cache_command
 from scalebayes.cli_calibrate import calibrate
+from scalebayes.cli_check import check
 from scalebayes.cli_compare import compare
 from scalebayes.cli_models import models
 from scalebayes.cli_pool import pool
@@ -33,14 +35,21 @@ from scalebayes.options import (
     Context,
     Cores,
     Counting,
+    Dedupe,
     Discrepant,
     Draws,
+    DropMissing,
     Family,
+    FewRuns,
     FitFile,
+    Gated,
     Json,
     LossUnit,
+    Rows,
+    Runs,
     Seed,
     Tied,
+    TokensPerStep,
     Tune,
     Units,
     Vocabulary,
@@ -71,7 +80,7 @@ def root(
     "--units N=B,D=B --loss-unit nats --counting total"
 )
 def fit(
-    runs: Annotated[str, typer.Argument(help="A CSV file, or the name of a bundled study.")],
+    runs: Runs,
     model: Annotated[str, typer.Option("-m", "--model")] = "hoffmann-total",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="STUDY-MODEL.nc here.")] = None,
     columns: Columns = None,
@@ -81,9 +90,12 @@ def fit(
     vocab_size: Vocabulary = None,
     tied: Tied = None,
     context_length: Context = None,
-    drop_missing: Annotated[bool, typer.Option(help="Leave out incomplete rows.")] = False,
-    dedupe: Annotated[bool, typer.Option(help="Leave out repeated rows.")] = False,
-    prior_dominated_ok: Annotated[bool, typer.Option(help="Accept fewer than 8 runs.")] = False,
+    gated: Gated = None,
+    rows: Rows = None,
+    tokens_per_step: TokensPerStep = None,
+    drop_missing: DropMissing = False,
+    dedupe: Dedupe = False,
+    prior_dominated_ok: FewRuns = False,
     window: Window = None,
     with_literature: Annotated[
         bool,
@@ -100,12 +112,14 @@ def fit(
     as_json: Json = False,
 ):
     """Fit a scaling law to runs: the posterior of its coefficients, saved for other commands."""
-    facts = {"counting": counting, "vocab_size": vocab_size, "context_length": context_length}
-    switches = {"drop_missing": drop_missing, "dedupe": dedupe}
-    switches |= {"prior_dominated_ok": prior_dominated_ok}
-    options = given(**facts, tied=tied) | {name: True for name, on in switches.items() if on}
-    options |= given(columns=read_pairs(columns, "--columns"), units=read_pairs(units, "--units"))
     from scalebayes.isoflop import windowed
+
+    options = reading_options(
+        **{"columns": columns, "units": units, "counting": counting, "vocab_size": vocab_size},
+        **{"tied": tied, "context_length": context_length, "gated": gated, "rows": rows},
+        **{"tokens_per_step": tokens_per_step, "drop_missing": drop_missing, "dedupe": dedupe},
+        prior_dominated_ok=prior_dominated_ok,
+    )
 
     study = read_study(runs, options, loss_unit=loss_unit, window=window)
     hypothesis = sb.load_hypothesis(model)
@@ -214,6 +228,12 @@ app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm swee
 
 
 app.command(epilog="Example: scalebayes calibrate --forecast --figure forecast.svg")(calibrate)
+
+
+app.command(
+    epilog="Example: scalebayes check sweep.csv --columns N=params,D=tokens --units N=B,D=B "
+    "--loss-unit nats --counting total -C 1e24"
+)(check)
 
 
 app.command("cache", epilog="Example: scalebayes cache --clear")(cache_command)

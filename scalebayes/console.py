@@ -94,7 +94,7 @@ def print_text(text, result):
 
 def print_json(rows, result=None, *, converged=None, **more):
     """Print rows as JSON, with version, verdict and what the result is of."""
-    from scalebayes.formatting import rows_json
+    from scalebayes.json_rows import rows_json
 
     if result is not None:
         converged = bool(result.attrs["converged"])

@@ -1,11 +1,11 @@
 """Results -> what the commands print: tables for people, tidy rows for programs."""
 
 import json
-import math
 
 import numpy as np
 import pandas as pd
 
+from scalebayes.codes import coded_design_warning
 from scalebayes.counting import Architecture
 from scalebayes.diagnostics import diagnose
 from scalebayes.report import interval_text, mark_of, number, share, summary_row
@@ -283,27 +283,6 @@ def frame_text(frame):
     return text_table(frame.astype(str))
 
 
-def rows_json(rows, *, version, converged, **more):
-    """Return rows as the JSON object that every command prints; NaN and infinities are null.
-
-    Parameters
-    ----------
-    rows : list of dict
-    version : str
-        Of scalebayes.
-    converged : bool or None
-        None where nothing was sampled.
-    **more
-        Further entries, put before the rows.
-
-    Returns
-    -------
-    str
-    """
-    everything = {"version": version, "converged": converged, **more, "rows": rows}
-    return json.dumps(_plain(everything), indent=2, allow_nan=False)
-
-
 def _row_text(row, classical):
     point = classical is not None and row["name"] in _CLASSICAL
     label = "" if classical is None else f" (N: {classical.counting})"
@@ -329,6 +308,12 @@ def _law_legend(fit):
     ]
 
 
+def _design_warnings(attrs):
+    """Return the warnings of a fit's study, as they are in its record or in its attrs."""
+    recorded = json.loads(attrs["study_record"]).get("design_warnings")
+    return recorded or [text for text in (attrs.get("design_warnings"),) if text]
+
+
 def _notes(fit, rows):
     attrs = fit.attrs
     assumed = json.loads(attrs["study_record"]).get("assumed") or []
@@ -336,7 +321,7 @@ def _notes(fit, rows):
         *([_omega_note(attrs.get("omega_decided"))] if "evidence" in fit else []),
         *([_PRIOR_LEGEND] if any("mostly prior" in row["mark"] for row in rows) else []),
         *([_LITERATURE_LEGEND] if any("mostly lit" in row["mark"] for row in rows) else []),
-        *(f"Warning: {text}." for text in (attrs.get("design_warnings"),) if text),
+        *(f"Warning: {coded_design_warning(text)}." for text in _design_warnings(attrs)),
         *(f"Note: {text}." for text in ("; ".join(assumed), attrs.get("run_effect")) if text),
     ]
 
@@ -408,12 +393,3 @@ def _decades_text(decades, index):
         return "unknown"
     beyond = float(decades.isel(compute=index))
     return f"{beyond:+.1f}" if round(beyond, 1) else "0"
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

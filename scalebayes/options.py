@@ -5,6 +5,13 @@ from typing import Annotated
 
 import typer
 
+Runs = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUNS|STUDY",
+        help="A file of runs (.csv, .tsv, .parquet, .jsonl), or the name of a bundled study.",
+    ),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", help="Our names for the table's: N=params,D=tokens,loss=ce."),
@@ -23,6 +30,20 @@ Tied = Annotated[
     bool | None, typer.Option("--tied/--untied", help="Whether embedding and head are one matrix.")
 ]
 Context = Annotated[float | None, typer.Option(help="Tokens per sequence.")]
+Gated = Annotated[
+    bool | None,
+    typer.Option("--gated/--not-gated", help="Three feed-forward matrices: counts from shapes."),
+]
+Rows = Annotated[
+    str | None,
+    typer.Option(help="For a logger's export: last (step of each run) or checkpoints (all)."),
+]
+TokensPerStep = Annotated[
+    float | None, typer.Option(help="With --rows, where no column has the tokens: D = step times.")
+]
+DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out incomplete rows.")]
+Dedupe = Annotated[bool, typer.Option("--dedupe", help="Leave out repeated rows.")]
+FewRuns = Annotated[bool, typer.Option("--prior-dominated-ok", help="Accept fewer than 8 runs.")]
 Window = Annotated[
     str | None, typer.Option(help="default or none: rows of a bundled study to use.")
 ]

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.errors import StudyError
+from scalebayes.sizes import Shapes
 from scalebayes.study import Study, plain
-from scalebayes.sweeps import Shapes, flops_convention, read_sweep
+from scalebayes.sweeps import flops_convention, read_sweep
 from scalebayes.tables import nearest_name, refuse_unknown
 
 DEFAULT_STUDIES = (
@@ -51,6 +52,11 @@ _RUN_TEXT = ("run", "trajectory", "best_hparams", "flag")
 _PUBLISHED_TEXT = ("study", "quantity", "counting", "flops_convention", "method", "citation")
 _NOT_KNOWN = dict.fromkeys(("vocab_size", "context_length", "tied"))
 _OF_THE_WINDOW = ("window_reason", "reported_count")
+_WINDOW_OF_ROWS = {
+    "every": "all rows of the table that have N, D and loss",
+    "last": "the last step with a loss of every run that has N and D",
+    "checkpoints": "every step that has N, D and loss",
+}
 WINDOW_KEYS = (*_WINDOW_RANGES, *_WINDOW_SWITCHES)
 """What a window may set. N is the study's reported count; None takes a limit away."""
 
@@ -129,16 +135,21 @@ def read_runs(
     tied: bool | None = None,
     context_length: float | None = None,
     learned_positions: bool = False,
+    gated: bool | None = None,
+    rows: str = "every",
+    tokens_per_step: float | None = None,
     drop_missing: bool = False,
     dedupe: bool = False,
     prior_dominated_ok: bool = False,
 ) -> Study:
-    """Return the study in a CSV file or a DataFrame, every cell checked.
+    """Return the study in a file or a DataFrame, every cell checked.
 
     Parameters
     ----------
     source : path or DataFrame
-        One row per run, with parameters N, tokens D and loss.
+        One row per run, with parameters N, tokens D and loss; or one row per step (see `rows`). The
+        ending says what a file is: .parquet, .jsonl (objects inside a line's object become names
+        like config/d_model), .tsv, or else CSV.
     columns : mapping, optional
         Our names (`tables.COLUMNS`) -> the table's, for those that differ.
     units : mapping, optional
@@ -147,7 +158,10 @@ def read_runs(
         `Study.assumed`.
     counting : str
         What N counts: "body", "body+head", "total" or "unknown". With a column d_model, vocab_size
-        and tied, body and embedding follow from it; nothing else is inferred.
+        and tied, body and embedding follow from it; nothing else is inferred. Where the table has
+        no N but columns d_model and n_layers, N is computed in this counting (recorded in
+        `Study.assumed`); where N and the shapes' count differ by more than 5%, that is recorded
+        too, with the counting that N agrees with best.
     flops : str
         What the column flops counts: one of `counting.FLOPS`, or "exact" for the trainer's own
         count. By default "6ND", recorded in `Study.assumed`, if they are 6 N D to 1% in every row,
@@ -161,9 +175,24 @@ def read_runs(
     vocab_size, context_length : float, optional
         Rows of a vocabulary matrix, and tokens per sequence; > 0.
     tied : bool, optional
-        Whether input embedding and output head are one matrix.
+        Whether input embedding and output head are one matrix; a column `tied` of true and false,
+        one value throughout, says it too.
     learned_positions : bool
         Whether a position matrix (context_length x d_model) is stored.
+    gated : bool, optional
+        Whether feed-forward blocks have three matrices; for counts from shapes with d_ff. Taken for
+        no where it is not said, and recorded.
+    rows : str
+        "every", each row is a run; or, for a logger's export with a row per step, the column run
+        its id and the column step, "last": the last step of each run that has a loss, or
+        "checkpoints": every step that has one, with its run as trajectory. Rows not used stay in
+        `Study.table` with the reason. For an export with columns run_id, _step, config/params,
+        tokens, eval/loss:
+        `columns={"run": "run_id", "step": "_step", "N": "config/params", "D": "tokens",
+        "loss": "eval/loss"}, rows="last"`.
+    tokens_per_step : float, optional
+        Where such a table has no D: tokens per step, > 0, so that D is step times it. It may be a
+        column (`columns={"tokens_per_step": ...}`) instead.
     drop_missing, dedupe : bool
         Leave out rows that lack N, D or loss, or that repeat another in every column read; they
         stay in `Study.table` with the reason. Otherwise such rows are refused.
@@ -181,7 +210,9 @@ def read_runs(
         columns=columns,
         units=units,
         counting=counting,
-        shapes=Shapes(**matrices, learned_positions=learned_positions),
+        shapes=Shapes(**matrices, learned_positions=learned_positions, gated=gated),
+        rows=rows,
+        tokens_per_step=tokens_per_step,
         drop_missing=drop_missing,
         dedupe=dedupe,
         prior_dominated_ok=prior_dominated_ok,
@@ -195,10 +226,12 @@ def read_runs(
         flops=convention,
         tokenizer=tokenizer or sweep.tokenizer,
         corpus=corpus,
-        **(matrices | {"vocab_size": _one_vocabulary(sweep.table, vocab_size)}),
+        vocab_size=_one_vocabulary(sweep.table, vocab_size),
+        tied=sweep.tied,
+        context_length=context_length,
         learned_positions=learned_positions,
         group="",
-        window="all rows of the table that have N, D and loss",
+        window=_WINDOW_OF_ROWS[rows],
         source=sweep.source,
         assumed=(*sweep.assumed, *assumed),
     )

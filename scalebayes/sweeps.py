@@ -11,9 +11,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scalebayes.codes import coded
+from scalebayes.column_hints import suggest
 from scalebayes.counting import flops_counting
 from scalebayes.errors import CountingError, StudyError
+from scalebayes.long_tables import named_rows, refuse_unusable_rows, with_tokens
+from scalebayes.sizes import (
+    Shapes,
+    agreement_note,
+    n_is_asked_of_shapes,
+    refuse_impossible_sizes,
+    refuse_unusable_facts,
+    with_n_of_shapes,
+    with_sizes,
+    with_tied_column,
+)
 from scalebayes.tables import (
+    COLUMNS,
     PARAMETER_COLUMNS,
     REQUIRED,
     TOKEN_COLUMNS,
@@ -22,9 +36,6 @@ from scalebayes.tables import (
     read_table,
     refuse_unknown,
 )
-
-COUNTINGS = ("body", "body+head", "total", "unknown")
-"""What the column N of a study may count."""
 
 LEAST_RUNS = 8
 """One more than the parameters of law and noise: E, A, B, alpha, beta, sigma, nu."""
@@ -37,30 +48,7 @@ _UNITS = {
     **dict.fromkeys((*PARAMETER_COLUMNS, *TOKEN_COLUMNS), COUNT_UNITS),
     "loss": LOSS_UNITS,
 }
-_SIZE_TOLERANCE = 1e-3  # rounding of published sizes
 _FLOP_TOLERANCE = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shapes:
-    """What is true of the vocabulary of every run, as far as it is known.
-
-    Parameters
-    ----------
-    vocab_size : float, optional
-        Rows of a vocabulary matrix; a column `vocab_size` wins.
-    tied : bool, optional
-        Whether input embedding and output head are one matrix.
-    context_length : float, optional
-        Tokens per sequence.
-    learned_positions : bool
-        Whether a position matrix (context_length x d_model) is stored.
-    """
-
-    vocab_size: float | None = None
-    tied: bool | None = None
-    context_length: float | None = None
-    learned_positions: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +58,7 @@ class Sweep:
     source: str
     table: pd.DataFrame
     tokenizer: str
+    tied: bool | None
     assumed: tuple[str, ...]
 
 
@@ -80,32 +69,51 @@ def read_sweep(
     units: Mapping[str, str | int] | None = None,
     counting: str = "unknown",
     shapes: Shapes | None = None,
+    rows: str = "every",
+    tokens_per_step: float | None = None,
     drop_missing: bool = False,
     dedupe: bool = False,
     prior_dominated_ok: bool = False,
 ) -> Sweep:
-    """Return the runs of a CSV file or a DataFrame, checked; see `studies.read_runs`."""
+    """Return the runs of a file or a DataFrame, checked; see `studies.read_runs`."""
     table = read_table(source)
     shapes = Shapes() if shapes is None else shapes
-    _refuse_unusable_facts(counting, shapes, source=table.source)
-    names = column_names(table, columns)
+    refuse_unusable_facts(counting, shapes, source=table.source)
+    refuse_unusable_rows(rows, tokens_per_step, columns or {}, source=table.source)
+    from_shapes = n_is_asked_of_shapes(table, columns, counting)
+    required = _required(table, columns, rows, tokens_per_step, from_shapes=from_shapes)
+    names = column_names(table, columns, required=required)
     factors, assumed = unit_factors(units, names, source=table.source)
-    runs = _scaled(read_columns(table, names), factors)
-    missing = _missing(table, runs, names, drop=drop_missing)
+    zero_allowed = () if rows == "every" else ("D",)
+    runs = _scaled(read_columns(table, names, zero_allowed=zero_allowed), factors)
+    runs, unused, note = _of_steps(table, runs, rows=rows, tokens_per_step=tokens_per_step)
+    assumed += note
+    runs, shapes = with_tied_column(table, runs, shapes, names)
+    if from_shapes:
+        stated = {"counting": counting, "shapes": shapes}
+        runs, note = with_n_of_shapes(table, runs, unused == "", **stated)
+        assumed += note
+    missing = _missing(table, runs, names, unused, drop=drop_missing)
     present = runs[missing == ""]
-    _refuse_few(table, len(present), prior_dominated_ok=prior_dominated_ok)
-    _refuse_unlikely_units(table, present, tuple(units or ()))
+    few_is_ok = {"prior_dominated_ok": prior_dominated_ok}
+    _refuse_few(table, len(present), **few_is_ok)
+    _refuse_unlikely_units(table, present, tuple(units or ()), names)
     left_out = missing.mask(_repeated(table, present, dedupe=dedupe), _REPEATED)
     used = runs[left_out == ""]
-    _refuse_few(table, len(used), prior_dominated_ok=prior_dominated_ok)
+    _refuse_few(table, len(used), **few_is_ok)
     _refuse_constant_loss(table, used)
-    sized = _with_sizes(runs, counting=counting, shapes=shapes)
-    _refuse_impossible_sizes(table, sized.loc[used.index], counting=counting)
+    sized = with_sizes(runs, counting=counting, shapes=shapes)
+    refuse_impossible_sizes(table, sized.loc[used.index], counting=counting)
     return Sweep(
         source=table.source,
         table=_with_ids(table, sized, used.index).assign(left_out=left_out),
         tokenizer=_one_tokenizer(table, used),
-        assumed=(*assumed, *_replicate_note(used)),
+        tied=shapes.tied,
+        assumed=(
+            *assumed,
+            *_replicate_note(used),
+            *agreement_note(used, counting=counting, shapes=shapes),
+        ),
     )
 
 
@@ -134,7 +142,9 @@ def unit_factors(
     refuse_unknown(units, with_units, what="units", source=source)
     factors = {name: _unit_factor(name, unit, source=source) for name, unit in units.items()}
     assumed = tuple(
-        f"{name} assumed to be in {_default_unit(name)}" for name in with_units if name not in units
+        coded("SB101", f"{name} assumed to be in {_default_unit(name)}")
+        for name in with_units
+        if name not in units
     )
     if "loss" in factors:
         factors["loss_se"] = factors["loss"]
@@ -165,9 +175,8 @@ def flops_convention(
         try:
             flops_counting(flops, "total")
         except CountingError as error:
-            raise StudyError(
-                f'{source}: {error} Or "exact", if C is the trainer\'s own count.'
-            ) from error
+            msg = f'{source}: {error} Or "exact", if C is the trainer\'s own count.'
+            raise StudyError(coded("SB215", msg)) from error
     if "flops" not in table:
         if flops:
             msg = (
@@ -175,14 +184,15 @@ def flops_convention(
                 'Map it (columns={"flops": ...}), or read without flops= and compute budgets: '
                 f"reflop(study, {flops!r})."
             )
-            raise StudyError(msg)
+            raise StudyError(coded("SB215", msg))
         return "", ()
     if flops:
         return flops, ()
     ratio = (table["flops"] / (6 * table["N"] * table["D"])).dropna()
     if len(ratio) and ((ratio - 1).abs() < _FLOP_TOLERANCE).all():
-        return "6ND", ("flops assumed to count 6 N D, as they are to 1% in every row",)
-    return "", ("what flops count was not said, and they are not 6 N D",)
+        note = "flops assumed to count 6 N D, as they are to 1% in every row"
+        return "6ND", (coded("SB107", note),)
+    return "", (coded("SB108", "what flops count was not said, and they are not 6 N D"),)
 
 
 def count_replicates(runs: pd.DataFrame) -> int:
@@ -193,18 +203,34 @@ def count_replicates(runs: pd.DataFrame) -> int:
 _REPEATED = "exact duplicate of an earlier row"
 
 
-def _refuse_unusable_facts(counting, shapes, *, source):
-    if counting not in COUNTINGS:
-        msg = f"{source}: counting is {counting!r}; allowed: {list(COUNTINGS)}."
-        raise StudyError(msg)
-    for name in ("vocab_size", "context_length"):
-        value = getattr(shapes, name)
-        if value is not None and not (np.isfinite(value) and value > 0):
-            msg = f"{source}: {name} is {value!r}; it must be a positive number, or left out."
-            raise StudyError(msg)
-    if shapes.learned_positions and shapes.context_length is None:
-        msg = f"{source}: learned_positions needs context_length, the rows of that matrix."
-        raise StudyError(msg)
+def _required(table, columns, rows, tokens_per_step, *, from_shapes):
+    """Return our names of the columns that a table must have."""
+    columns = columns or {}
+    needed = [name for name in REQUIRED if not (name == "N" and from_shapes)]
+    if rows == "every":
+        return tuple(needed)
+    there = {name for name in COLUMNS if columns.get(name, name) in table.cells}
+    if tokens_per_step is not None and "D" in there:
+        msg = (
+            f"{table.source}: tokens_per_step is given, but there is a column of tokens D too. "
+            "Leave one of them out."
+        )
+        raise StudyError(coded("SB204", msg))
+    computed = "D" not in there and (tokens_per_step is not None or "tokens_per_step" in there)
+    if computed:
+        needed.remove("D")
+        needed += ["step"] if tokens_per_step is not None else ["step", "tokens_per_step"]
+    elif "step" in there:
+        needed.append("step")
+    return (*needed, "run")
+
+
+def _of_steps(table, runs, *, rows, tokens_per_step):
+    """Return rows, why some are not used ("" where they are), and what was computed."""
+    if rows == "every":
+        return runs, pd.Series("", index=runs.index), ()
+    runs, note = with_tokens(runs, tokens_per_step)
+    return (*named_rows(table, runs, rows=rows), note)
 
 
 def _scaled(runs, factors):
@@ -212,21 +238,29 @@ def _scaled(runs, factors):
     return runs.assign(**scaled)
 
 
-def _missing(table, runs, names, *, drop):
-    """Return for each row what it lacks, in words, "" if nothing; raise unless dropping."""
-    left_out = pd.Series("", index=runs.index)
+def _missing(table, runs, names, unused, *, drop):
+    """Return for each row why it is not used, "" if it may be; raise unless dropping."""
+    left_out = unused
     for ours in REQUIRED:
-        blank = runs[ours].isna()
+        blank = runs[ours].isna() & (unused == "")
         if blank.any() and not drop:
+            column = names.get(ours, names.get("tokens_per_step", ""))
             first = int(np.flatnonzero(blank)[0])
             msg = (
-                f"{table.where(first, names[ours])}: found {table.cells[names[ours]][first]!r}, "
+                f"{table.where(first, column)}: found {table.cells[column][first]!r}, "
                 f"a missing value ({int(blank.sum())} in this column). Fill it in, or leave such "
-                "rows out and have them counted: drop_missing=True."
+                "rows out and have them counted: drop_missing=True (--drop-missing)."
+                + _steps_hint(table, names)
             )
-            raise StudyError(msg)
+            raise StudyError(coded("SB206", msg))
         left_out = left_out.mask(blank & (left_out == ""), f"{ours} is missing")
     return left_out
+
+
+def _steps_hint(table, names):
+    """Return what to add where a table looks like one with a row for each step, else ""."""
+    proposed = suggest(table, names)
+    return f" This looks like one row per step: {proposed.options}." if proposed.rows else ""
 
 
 def _refuse_few(table, n, *, prior_dominated_ok):
@@ -235,32 +269,34 @@ def _refuse_few(table, n, *, prior_dominated_ok):
     msg = (
         f"{table.source}: {n} usable rows; a law with noise has {LEAST_RUNS - 1} parameters, so at "
         f"least {LEAST_RUNS} runs are needed. Add runs, or accept a posterior that is mostly prior:"
-        " prior_dominated_ok=True."
+        " prior_dominated_ok=True (--prior-dominated-ok)."
     )
-    raise StudyError(msg)
+    raise StudyError(coded("SB210", msg))
 
 
-def _refuse_unlikely_units(table, runs, units):
+def _refuse_unlikely_units(table, runs, units, names):
     """Raise when N or D look like billions, or D/N is out of this world, and no unit was given."""
     for name, least in (("N", 1e4), ("D", 1e6)):
         median = runs[name].median()
-        if name not in units and median < least:
+        if name in names and name not in units and median < least:
+            guess = suggest(table, names).units
+            asked = ",".join(f"{one}={guess[one]}" for one in ("N", "D") if one in guess)
             msg = (
                 f"{table.source}: the median {name} is {median:g}, too small for "
                 f'{_default_unit(name)}. Say the unit: units={{"{name}": "B"}} (or "K", "M", "T"; '
-                "1 if it is right)."
+                f"1 if it is right). A guess from the medians: --units {asked}."
             )
-            raise StudyError(msg)
+            raise StudyError(coded("SB209", msg))
     ratio = runs["D"] / runs["N"]
     unlikely = ratio[(ratio < 1e-2) | (ratio > 1e5)]
-    if len(unlikely) and not {"N", "D"} <= set(units):
+    if len(unlikely) and not {"N", "D"} & set(names) <= set(units):
         msg = (
             f"{table.where(unlikely.index[0])}: tokens per parameter D/N is {unlikely.iloc[0]:g} "
             f"({len(unlikely)} such rows), outside 0.01 to 100000; N or D may be in other units "
             "than parameters and tokens. Say both units, "
             'e.g. units={"N": "B", "D": "B"} (1 if they are right).'
         )
-        raise StudyError(msg)
+        raise StudyError(coded("SB209", msg))
 
 
 def _repeated(table, runs, *, dedupe):
@@ -276,7 +312,7 @@ def _repeated(table, runs, *, dedupe):
             "dedupe=True. If they are separate runs, map a column that tells them apart: "
             'columns={"run": ...}.'
         )
-        raise StudyError(msg)
+        raise StudyError(coded("SB207", msg))
     return repeated.reindex(range(len(table.rows)), fill_value=False)
 
 
@@ -286,7 +322,7 @@ def _refuse_constant_loss(table, runs):
             f"{table.source}: the loss is {runs['loss'].iloc[0]:g} nats in every row (zero "
             "variance); nothing can be learned from it. Is the right column mapped to loss?"
         )
-        raise StudyError(msg)
+        raise StudyError(coded("SB211", msg))
 
 
 def _one_tokenizer(table, runs):
@@ -296,58 +332,8 @@ def _one_tokenizer(table, runs):
             f"{table.source}: runs of several tokenizers {found}; their losses per token do not "
             "compare. Read each tokenizer's runs as a study of its own."
         )
-        raise StudyError(msg)
+        raise StudyError(coded("SB212", msg))
     return found[0] if found else ""
-
-
-def _with_sizes(runs, *, counting, shapes):
-    """Add head, embedding and body wherever the counting of N and the shapes give them."""
-    sizes = {name: runs[name] for name in ("body", "embedding", "head") if name in runs}
-    if "vocab_size" not in runs and shapes.vocab_size is not None:
-        runs = runs.assign(vocab_size=float(shapes.vocab_size))
-    if {"d_model", "vocab_size"} <= set(runs):
-        _fill(sizes, "head", runs["vocab_size"] * runs["d_model"])
-    if "head" in sizes and shapes.tied is not None:
-        _fill(sizes, "embedding", _stored(runs, sizes["head"], shapes))
-    known = {"body": 0.0, "body+head": sizes.get("head"), "total": sizes.get("embedding")}
-    if known.get(counting) is not None:
-        _fill(sizes, "body", runs["N"] - known[counting])
-    return runs.assign(**sizes)
-
-
-def _stored(runs, head, shapes):
-    """Return every vocabulary and position parameter, NaN where a position matrix is unknown."""
-    matrices = head * (1.0 if shapes.tied else 2.0)
-    if not shapes.learned_positions:
-        return matrices
-    return matrices + shapes.context_length * runs.get("d_model", np.nan)
-
-
-def _fill(sizes, name, values):
-    given = sizes.get(name)
-    sizes[name] = values if given is None else given.fillna(values)
-
-
-def _refuse_impossible_sizes(table, runs, *, counting):
-    """Raise when what N contains is larger than N: a wrong counting, unit or column."""
-    parts = {"total": ("embedding", "body"), "body+head": ("head", "body"), "body": ("body",)}
-    for part in parts.get(counting, ()):
-        if part not in runs:
-            continue
-        slack = 1 + (_SIZE_TOLERANCE if part == "body" else 0.0)
-        too_large = runs[part] > runs["N"] * slack
-        if part != "body":
-            too_large |= runs[part] == runs["N"]
-        if too_large.any():
-            raise StudyError(_impossible_size(table, runs, part, too_large.idxmax(), counting))
-
-
-def _impossible_size(table, runs, part, position, counting):
-    return (
-        f"{table.where(position)}: {part} has {runs[part][position]:g} parameters, but N, counted "
-        f"as {counting!r}, only {runs['N'][position]:g}. Check the unit of each, vocab_size, tied, "
-        "and what N counts."
-    )
 
 
 def _with_ids(table, runs, used):
@@ -375,9 +361,10 @@ def _refuse_repeated_names(table, run):
         msg = (
             f"{table.where(again)}: the run {run[again]!r} is named in an earlier row too. Map "
             'names shared by checkpoints of one run as columns={"trajectory": ...}, and run to a '
-            "column with a name for each row, or to none."
+            "column with a name for each row, or to none. Of a table with a row for each step, "
+            'rows="last" (--rows last) takes the last of each run, "checkpoints" all.'
         )
-        raise StudyError(msg)
+        raise StudyError(coded("SB208", msg))
 
 
 def _or_else(runs, name, values):
@@ -387,14 +374,14 @@ def _or_else(runs, name, values):
 def _replicate_note(runs):
     n = count_replicates(runs)
     note = f"{n} rows repeat the N and D of another with another loss; kept as replicates"
-    return (note,) if n else ()
+    return (coded("SB106", note),) if n else ()
 
 
 def _unit_factor(name, unit, *, source):
     allowed = _UNITS[name]
     if str(unit) not in allowed:
         msg = f"{source}: units: {name!r} is in {unit!r}; allowed: {list(allowed)}."
-        raise StudyError(msg)
+        raise StudyError(coded("SB209", msg))
     return allowed[str(unit)]
 
 

@@ -1,22 +1,22 @@
-"""Strict reading of a run table: a CSV file or a DataFrame -> checked numbers in our units.
+"""Strict reading of a run table: cells as they stand -> checked numbers and texts, by our names.
 
 Every refusal names the file, the row, the column, the value found and what to do about it.
 Nothing is skipped, shifted, clipped or guessed.
 """
 
-import csv
 import difflib
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from scalebayes.codes import coded
+from scalebayes.column_hints import KNOWN_NAMES, suggest
 from scalebayes.errors import StudyError
+from scalebayes.table_files import Table
+from scalebayes.table_files import read_table as read_table  # callers know it from here
 
 REQUIRED = ("N", "D", "loss")
 """Columns that every run table has: parameters, tokens, loss."""
@@ -27,66 +27,16 @@ SHAPE_COLUMNS = ("d_model", "n_layers", "d_ff", "n_heads", "vocab_size")
 OPTIONAL = ("loss_se", *PARAMETER_COLUMNS[1:], *SHAPE_COLUMNS, *TOKEN_COLUMNS[1:], "flops")
 """Number columns a table may have; a blank there means "not known"."""
 
-TEXT_COLUMNS = ("run", "trajectory", "tokenizer")
-COLUMNS = (*TEXT_COLUMNS[:2], *REQUIRED, *OPTIONAL, "tokenizer")
+TEXT_COLUMNS = ("run", "trajectory", "tokenizer", "tied")
+STEP_COLUMNS = ("step", "tokens_per_step")
+"""Read only where a table has a row for each step (`long_tables`)."""
+
+COLUMNS = (*TEXT_COLUMNS[:2], *REQUIRED, *OPTIONAL, *TEXT_COLUMNS[2:], *STEP_COLUMNS)
 """Every name that `columns` may map."""
 
-_ZERO_ALLOWED = ("loss_se", "embedding", "warmup_tokens")
+_ZERO_ALLOWED = ("loss_se", "embedding", "warmup_tokens", "step")
 _MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none")
-_OTHER_NAMES = {
-    "N": ("n", "params", "parameters", "n_params", "num_params", "model_size", "n_params_total"),
-    "D": ("d", "tokens", "n_tokens", "num_tokens", "training_tokens", "train_tokens"),
-    "loss": ("ce", "val_loss", "train_loss", "eval_loss", "final_loss", "cross_entropy", "nll"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Cells as they stand in a file or a DataFrame, and where each row is.
-
-    Parameters
-    ----------
-    source : str
-        File, or "DataFrame".
-    cells : mapping
-        Column name -> cells, all of one length.
-    rows : tuple
-        For each row its line in the file (the header is line 1), or its index label.
-    in_file : bool
-        Whether `rows` are lines of a file.
-    """
-
-    source: str
-    cells: Mapping[str, Sequence]
-    rows: tuple
-    in_file: bool
-
-    def where(self, position: int, column: str | None = None) -> str:
-        """Return "file, row 7 (line 7 of the file), column 'loss'" for the row at a position."""
-        place = f"{self.source}, {_row_words(self.rows[position], in_file=self.in_file)}"
-        return place if column is None else f"{place}, column {column!r}"
-
-
-def read_table(source: str | Path | pd.DataFrame) -> Table:
-    """Return the cells of a CSV file or a DataFrame, every row as wide as the header.
-
-    Parameters
-    ----------
-    source : path or DataFrame
-        A CSV file has commas, a header line, and UTF-8 text (byte order mark and CRLF accepted).
-
-    Raises
-    ------
-    StudyError
-        When the file cannot be read or is not UTF-8, when a header name occurs twice, a row is
-        too short or too long, or there are no rows.
-    """
-    if isinstance(source, pd.DataFrame):
-        return _from_frame(source)
-    if not isinstance(source, str | Path):
-        msg = f"runs: expected the path of a CSV file or a DataFrame, got {type(source).__name__}."
-        raise StudyError(msg)
-    return _from_text(_decoded(Path(source)), source=str(source))
+_BLANK = frozenset(_MISSING_WORDS)
 
 
 def column_names(
@@ -112,15 +62,21 @@ def column_names(
     columns = dict(columns or {})
     refuse_unknown(columns, COLUMNS, what="columns", source=table.source)
     names = {ours: columns.get(ours, ours) for ours in COLUMNS}
-    names = {k: v for k, v in names.items() if k in columns or k in required or v in table.cells}
+    names = {
+        ours: theirs
+        for ours, theirs in names.items()
+        if ours in columns
+        or ours in required
+        or (theirs in table.cells and ours not in STEP_COLUMNS)
+    }
     for ours, theirs in names.items():
         if theirs not in table.cells:
-            raise StudyError(_missing_column(table, ours, theirs))
+            raise StudyError(coded("SB203", _missing_column(table, ours, theirs, columns)))
     for theirs, times in Counter(names.values()).items():
         if times > 1:
             both = [ours for ours, name in names.items() if name == theirs]
             msg = f"{table.source}: column {theirs!r} is read as {both}; map it to one of them."
-            raise StudyError(msg)
+            raise StudyError(coded("SB204", msg))
     return names
 
 
@@ -142,9 +98,10 @@ def read_numbers(table: Table, column: str, *, zero_allowed: bool = False) -> np
         When a cell is text, infinite, negative, or zero where zero is not possible.
     """
     numbers = _numbers(table, column)
-    text = [position for position, number in enumerate(numbers) if number is None]
-    advice = "Write plain numbers, without thousands separators or units (1000, 1e9)."
-    refuse_cells(table, column, text, found="is not a number", advice=advice)
+    if not isinstance(numbers, np.ndarray):
+        text = [position for position, number in enumerate(numbers) if number is None]
+        advice = "Write plain numbers, without thousands separators or units (1000, 1e9)."
+        refuse_cells(table, column, text, found="is not a number", advice=advice)
     values = np.array(numbers, dtype=float)
     advice = "Correct the row, or take it out of the table."
     infinite = np.flatnonzero(np.isinf(values))
@@ -163,7 +120,7 @@ def refuse_cells(table: Table, column: str, positions, *, found: str, advice: st
     more = f" (and {len(positions) - 1} more rows)" if len(positions) > 1 else ""
     value = table.cells[column][first]
     msg = f"{table.where(first, column)}: found {value!r}, which {found}{more}. {advice}"
-    raise StudyError(msg)
+    raise StudyError(coded("SB205", msg))
 
 
 def refuse_unknown(given: Iterable[str], allowed: Iterable[str], *, what: str, source: str) -> None:
@@ -171,10 +128,12 @@ def refuse_unknown(given: Iterable[str], allowed: Iterable[str], *, what: str, s
     unknown = [key for key in given if key not in allowed]
     if unknown:
         msg = f"{source}: {what} has the unknown key {unknown[0]!r}; allowed: {sorted(allowed)}."
-        raise StudyError(msg)
+        raise StudyError(coded("SB204", msg))
 
 
-def read_columns(table: Table, names: Mapping[str, str]) -> pd.DataFrame:
+def read_columns(
+    table: Table, names: Mapping[str, str], *, zero_allowed: Iterable[str] = ()
+) -> pd.DataFrame:
     """Return the table's columns under our names: numbers checked, text stripped.
 
     Parameters
@@ -183,6 +142,8 @@ def read_columns(table: Table, names: Mapping[str, str]) -> pd.DataFrame:
         Where the columns are.
     names : mapping
         As `column_names` returns it.
+    zero_allowed : iterable of str
+        Our names of further columns in which 0 is possible.
 
     Returns
     -------
@@ -194,121 +155,27 @@ def read_columns(table: Table, names: Mapping[str, str]) -> pd.DataFrame:
     StudyError
         As `read_numbers`.
     """
+    zero = {*_ZERO_ALLOWED, *zero_allowed}
     return pd.DataFrame(
         {
             ours: _texts(table, theirs)
             if ours in TEXT_COLUMNS
-            else read_numbers(table, theirs, zero_allowed=ours in _ZERO_ALLOWED)
+            else read_numbers(table, theirs, zero_allowed=ours in zero)
             for ours, theirs in names.items()
         }
     )
 
 
-def _from_frame(frame):
-    refuse_duplicate_names([str(name) for name in frame.columns], source="DataFrame")
-    if frame.empty:
-        msg = "DataFrame: it has no rows; a study needs runs."
-        raise StudyError(msg)
-    cells = {str(name): frame[name].tolist() for name in frame.columns}
-    return Table(source="DataFrame", cells=cells, rows=tuple(frame.index), in_file=False)
-
-
-def _decoded(path):
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}). Check the path."
-        raise StudyError(msg) from error
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        msg = (
-            f"{path}, {_row_words(line, in_file=True)}: byte {raw[error.start]:#04x} is not UTF-8. "
-            "Save the table as UTF-8 (spreadsheets call it “CSV UTF-8”), or convert it: "
-            "iconv -f latin1 -t utf-8."
-        )
-        raise StudyError(msg) from error
-
-
-def _from_text(text, *, source):
-    lines, records = _records(text, source=source)
-    if not records:
-        msg = f"{source}: the file is empty; it needs a header line and one line per run."
-        raise StudyError(msg)
-    header, *rows = records
-    header = [name.strip() for name in header]
-    refuse_duplicate_names(header, source=source)
-    if set(map(len, rows)) - {len(header)}:
-        ragged = next(i for i, row in enumerate(rows) if len(row) != len(header))
-        raise StudyError(_ragged(source, lines[1 + ragged], rows[ragged], header))
-    if not rows:
-        msg = f"{source}: the table has a header and no rows; a study needs runs."
-        raise StudyError(msg)
-    columns = zip(header, zip(*rows, strict=True), strict=True)
-    cells = {name: column for name, column in columns if name}
-    return Table(source=source, cells=cells, rows=tuple(lines[1:]), in_file=True)
-
-
-def _records(text, *, source):
-    """Return the first line and the fields of every record that is not blank."""
-    try:
-        reader = _reader(text)
-        records = list(reader)
-    except csv.Error:
-        return _records_line_by_line(text, source=source)
-    if len(records) == reader.line_num and all(records):
-        return range(1, len(records) + 1), records
-    return _records_line_by_line(text, source=source)
-
-
-def _records_line_by_line(text, *, source):
-    """Do what `_records` does where some line is blank, or a record has several, or is broken."""
-    reader = _reader(text)
-    lines, records = [], []
-    line = 1
-    try:
-        for fields in reader:
-            if fields:
-                lines.append(line)
-                records.append(fields)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        msg = f"{source}, {_row_words(line, in_file=True)}: not a CSV row ({error}). Check quotes."
-        raise StudyError(msg) from error
-    return lines, records
-
-
-def _reader(text):
-    return csv.reader(io.StringIO(text, newline=""), strict=True)
-
-
-def _ragged(source, line, fields, header):
-    return (
-        f"{source}, {_row_words(line, in_file=True)}: the row has {len(fields)} fields, but the "
-        f"header has {len(header)} ({header}); found {fields}. Look for a missing or extra comma; "
-        'a number written as 1,000 needs to be 1000, and text with a comma needs quotes "…".'
-    )
-
-
-def refuse_duplicate_names(header: Sequence[str], *, source: str) -> None:
-    """Raise a `StudyError` when a header has a name twice."""
-    twice = [name for name, times in Counter(header).items() if name and times > 1]
-    if twice:
-        msg = f"{source}: the header has {twice[0]!r} more than once ({list(header)}). Rename one."
-        raise StudyError(msg)
-
-
-def _missing_column(table, ours, theirs):
+def _missing_column(table, ours, theirs, columns):
     found = list(table.cells)
-    near = nearest_name(theirs, found, known=_OTHER_NAMES.get(ours, ()))
+    near = nearest_name(theirs, found, known=KNOWN_NAMES.get(ours, ()))
     hint = f" The nearest name is {near!r}." if near else ""
     separator = " Separate columns by commas." if len(found) == 1 else ""
-    example = near or "their name"
-    return (
-        f"{table.source}: no column {theirs!r}; the table has {found}.{hint}{separator} "
-        f'Say which column it is: columns={{"{ours}": "{example}"}}.'
-    )
+    proposed = suggest(table, columns)
+    example = proposed.columns.get(ours) or near or "their name"
+    how = f'Say which column it is: columns={{"{ours}": "{example}"}}.'
+    start = f"{table.source}: no column {theirs!r}; the table has {found}.{hint}{separator} "
+    return start + (proposed.text if ours in proposed.columns else f"{how} {proposed.text}".strip())
 
 
 def nearest_name(wanted: str, found: Sequence[str], *, known: Sequence[str] = ()) -> str | None:
@@ -321,18 +188,20 @@ def nearest_name(wanted: str, found: Sequence[str], *, known: Sequence[str] = ()
     return by_lower[close[0]] if close else None
 
 
-def _row_words(row, *, in_file):
-    return f"row {row} (line {row} of the file)" if in_file else f"row {row}"
-
-
 def _numbers(table, column):
-    """Return each cell as `_number` does; all at once where every cell of a file is one."""
+    """Return each cell as `_number` does; all at once where every cell is a number or blank."""
     cells = table.cells[column]
-    if table.in_file:
+    kinds = set(map(type, cells))
+    if kinds == {str}:
+        cells = ["nan" if cell in _BLANK else cell for cell in cells] if "" in cells else cells
+    elif kinds == {float, type(None)}:
+        cells = [math.nan if cell is None else cell for cell in cells]
+        kinds = {float}
+    if kinds == {str} or kinds <= {float, int}:
         try:
-            return list(map(float, cells))
-        except ValueError:
-            pass  # some cell is blank or text: find out which
+            return np.array(list(map(float, cells)))
+        except (ValueError, OverflowError):
+            pass  # some cell is text, or blank in other words: find out which
     return [_number(cell) for cell in cells]
 
 
@@ -351,4 +220,7 @@ def _is_blank(cell):
 
 
 def _texts(table, column):
-    return ["" if _is_blank(cell) else str(cell).strip() for cell in table.cells[column]]
+    cells = table.cells[column]
+    if set(map(type, cells)) == {str}:
+        return ["" if text.lower() in _BLANK else text for text in map(str.strip, cells)]
+    return ["" if _is_blank(cell) else str(cell).strip() for cell in cells]

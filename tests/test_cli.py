@@ -15,7 +15,17 @@ from scalebayes.classical import ClassicalFit
 from scalebayes.counting import Architecture
 from scalebayes.errors import InputError, ResultError
 
-COMMANDS = ("fit", "optimal", "predict", "compare", "pool", "studies", "models", "reconcile")
+COMMANDS = (
+    "fit",
+    "check",
+    "optimal",
+    "predict",
+    "compare",
+    "pool",
+    "studies",
+    "models",
+    "reconcile",
+)
 # Besiroglu et al. (2024), arXiv:2404.10102
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
@@ -152,6 +162,31 @@ def test_a_fit_prints_quantities_evidence_and_rows_used(run, replaced, sweep):
     assert "N assumed to be in parameters" in out
     marked = [line.split()[0] for line in out.splitlines() if line.endswith("mostly prior")]
     assert marked == ["beta"]
+
+
+def test_a_warning_about_the_design_is_printed_with_its_code(run, replaced, sweep):
+    fit = made_fit()
+    record = {"design_warnings": ["exponents not identified: there is only one model size N"]}
+    fit.attrs["study_record"] = json.dumps(record)
+    replaced("fit", fit)
+    assert "Warning: SB103: exponents not identified" in run("fit", sweep, *SWEEP).out
+
+
+def test_a_fit_reads_a_logger_s_export(run, replaced, tmp_path):
+    sizes = [1e8, 2e8, 4e8, 8e8] * 2
+    rows = [
+        {"id": f"r{i}", "N": N, "step": step, "loss": 3 + 1e8 / N + 1 / step}
+        for i, N in enumerate(sizes)
+        for step in (100, 200)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "export.parquet")
+    calls = replaced("fit", made_fit())
+    options = ("--columns", "run=id", "--rows", "last", "--tokens-per-step", "1e8")
+    done = run("fit", "export.parquet", *options, "--loss-unit", "nats")
+    assert done.code == 0, done.err
+    (study, _), _ = calls[0]
+    assert study.left_out == {"not the last step of its run": 8}
+    assert (study.runs["D"] == 2e10).all()
 
 
 def test_a_fit_that_did_not_converge_says_so_first_and_ends_with_3(run, replaced, sweep, tmp_path):

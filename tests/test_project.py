@@ -17,6 +17,7 @@ PACKAGE = ROOT / "scalebayes"
 ORDER = (
     *(
         "errors",
+        "codes",
         "machine_code",
         "progress",
         "laws",
@@ -27,9 +28,20 @@ ORDER = (
         "flops",
         "first_order",
     ),
-    *("surface", "fitted_law", "optimum", "tables", "sweeps", "study", "studies", "published"),
+    *("surface", "fitted_law", "optimum"),
+    *("table_files", "column_hints", "tables", "long_tables", "sizes", "sweeps"),
+    *("study", "studies", "published"),
     *("regressions", "designs", "frontiers", "instruments", "classical", "priors", "hypotheses"),
-    *("isoflop", "likelihoods", "build", "noise_density", "additive_density", "isoflop_density"),
+    *(
+        "isoflop",
+        "design_information",
+        "check",
+        "likelihoods",
+        "build",
+        "noise_density",
+        "additive_density",
+        "isoflop_density",
+    ),
     *("written_density", "compiled", "sampling"),
     *("diagnostics", "evidence"),
     *(
@@ -72,6 +84,7 @@ ORDER = (
     ),
     *(
         "text_table",
+        "json_rows",
         "report",
         "population_report",
         "compare_report",
@@ -95,8 +108,10 @@ ORDER = (
     ),
     *(
         "forecast_report",
+        "check_report",
         "cli_models",
         "cli_pool",
+        "cli_check",
         "cli_compare",
         "cli_cache",
         "cli_calibrate",

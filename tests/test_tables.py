@@ -235,8 +235,8 @@ def test_a_loss_and_its_error_come_out_in_nats(unit, nats):
 def test_units_that_were_not_given_are_recorded():
     study = read_runs(sweep_frame(), units={"N": 1})
     assert study.assumed == (
-        "D assumed to be in tokens",
-        "loss assumed to be in nats per token",
+        "SB101: D assumed to be in tokens",
+        "SB101: loss assumed to be in nats per token",
     )
 
 
