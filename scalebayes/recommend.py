@@ -42,7 +42,6 @@ COMPUTE_TOLERANCE = 1e-2
 """Share of the budget that a ratio may waste more than the best and still be as good."""
 
 _GRID = 33
-_STEEPEST = 4.0  # |dlog(D/N)/dlog N| along a budget, at most, N and N_C in any two counts
 _FARTHEST = 100.0  # log ratios from the best one at which a range is said to have no end
 _STEP = 1e-3
 
@@ -98,32 +97,31 @@ def recommend(
     if not (np.isfinite(rule) and rule > 0):
         raise InputError(f"rule: a positive number of tokens per parameter is needed, got {rule}.")
     asked = {"counting": counting, "flops": flops, "architecture": architecture}
-    found = curves(fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed)
-    _refuse_without_optimum(found.best)
+    best, found = curves(fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed)
+    _refuse_without_optimum(best)
     assumed = ASSUMPTIONS[: 1 if found.missed is None else 2]
-    budgets = [found.at(index) for index in range(found.best.sizes["compute"])]
-    parts = [
-        xr.concat([_recommended(one, name, rule) for one in budgets], dim="compute")
-        for name in assumed
-    ]
-    result = xr.concat(parts, dim=xr.Variable("assumption", list(assumed)))
+    budgets = [found.at(index) for index in range(best.sizes["compute"])]
+    columns = [[_recommended(one, name, rule) for one in budgets] for name in assumed]
+    values = {
+        name: (("assumption", "compute"), [[one[name] for one in row] for row in columns])
+        for name in columns[0][0]
+    }
+    result = xr.Dataset(values, coords={"assumption": list(assumed), "compute": best["compute"]})
     facts = {"rule": float(rule), "still_prior": fit.attrs.get("still_prior", "")}
-    return result.assign_attrs(found.best.attrs | facts)
+    return result.assign_attrs(best.attrs | facts)
 
 
 def optimal_log_ratio(curve, assumption):
     """Return log D*/N* of every draw on a curve's budgets, under an assumption."""
-    best = curve.best
-    if assumption == "law":
-        return np.log(best["tokens_per_parameter"])
-    log_N = np.log(best["N"]) + shift_of(curve.missed, curve.decades)
+    moved = 0.0 if assumption == "law" else shift_of(curve.missed, curve.decades)
+    log_N = curve.log_N + moved
     log_D = curve.counts.log_tokens(curve.counts.log_body_of(log_N), curve.log_compute)
     return log_D - log_N
 
 
 def expected_regret(curve, log_ratio, assumption):
     """Return the regret of a ratio at one budget, nats per token, mean over draws."""
-    return _regret(curve, log_ratio, assumption).mean().item()
+    return float(_regret(curve, log_ratio, assumption).mean())
 
 
 def expected_wasted(curve, log_ratio, assumption):
@@ -131,28 +129,26 @@ def expected_wasted(curve, log_ratio, assumption):
     x = curve.counts.log_body_on(curve.log_compute, log_ratio)
     exact = assumption == "law"
     above = curve.regret(x) if exact else curve.regret_at_the_laws_level(x)
-    return curve.wasted(above).mean().item()
+    return float(curve.wasted(above).mean())
 
 
 def _recommended(curve, assumption, rule):
-    """Return the Dataset of one budget, over compute."""
+    """Return what `recommend` says of one budget, by name."""
     optima = optimal_log_ratio(curve, assumption)
     best = _lowest(curve, assumption, optima)
-    ratios = {"": best, "_of_median": optima.median().item(), "_of_rule": float(np.log(rule))}
+    ratios = {"": best, "_of_median": float(np.median(optima)), "_of_rule": float(np.log(rule))}
     values = {"log_ratio_error": _error(curve, best, assumption)}
     for suffix, log_ratio in ratios.items():
         values[f"expected_regret{suffix}"] = expected_regret(curve, log_ratio, assumption)
         values[f"expected_wasted{suffix}"] = expected_wasted(curve, log_ratio, assumption)
-    loss = curve.best["loss"] + _regret(curve, best, assumption)
-    values |= _flat(curve, best, assumption, loss.mean().item())
+    lowest = curve.lowest if assumption == "law" else curve.level() * curve.lowest
+    loss = float(np.mean(lowest)) + values["expected_regret"]
+    values |= _flat(curve, best, assumption, loss)
     x = curve.counts.log_body_on(curve.log_compute, best)
-    N = np.exp(log_count(x, curve.counts.reported)[0]).item()
+    N = np.exp(log_count(x, curve.counts.reported)[0])
     values |= {"tokens_per_parameter": np.exp(best), "N": N, "D": N * np.exp(best)}
     values |= {"median_ratio": np.exp(ratios["_of_median"]), "rule": float(rule)}
-    return xr.Dataset(
-        {name: ("compute", [float(value)]) for name, value in values.items()},
-        coords={"compute": curve.best["compute"]},
-    )
+    return {name: float(value) for name, value in values.items()}
 
 
 def _regret(curve, log_ratio, assumption):
@@ -162,7 +158,7 @@ def _regret(curve, log_ratio, assumption):
 
 def _lowest(curve, assumption, optima):
     """Return the log ratio of least expected regret at one budget."""
-    low, high = optima.min().item(), optima.max().item()
+    low, high = float(optima.min()), float(optima.max())
     slack = 1e-3 + (0.0 if curve.counts.law_is_charged else 0.1 * (high - low))
     grid = np.linspace(low - slack, high + slack, _GRID)
 
@@ -180,8 +176,8 @@ def _error(curve, best, assumption):
         _regret(curve, best + step, assumption) for step in (-_STEP, 0.0, _STEP)
     )
     slope = (right - left) / (2 * _STEP)
-    bend = (right - 2 * here + left).mean().item() / _STEP**2
-    return slope.std().item() / np.sqrt(slope.size) / bend
+    bend = (right - 2 * here + left).mean() / _STEP**2
+    return slope.std() / np.sqrt(slope.size) / bend
 
 
 def _flat(curve, best, assumption, loss):

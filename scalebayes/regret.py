@@ -31,7 +31,7 @@ the frontier rise with compute, and then there is no C'. The decades outside the
 amplitudes grow with are those of the budget's optimum under the law.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -123,62 +123,76 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """The loss along each of several budgets, for every draw of a fit.
+    """The loss along budgets, for every draw of a fit: DataArrays, or arrays over draws.
 
     Parameters
     ----------
-    best : Dataset
-        What `optimum.optimal` returns for the budgets.
+    log_compute : DataArray or float
+        Log FLOP of the budgets, over compute.
+    log_N : DataArray or ndarray
+        Log of the law's optimum, in the counting asked for, over compute, chain and draw.
+    lowest : DataArray or ndarray
+        Its loss L*, nats per token.
     values : dict
         Natural coefficients of the law (`fitted_law.law_values`).
     counts : Counts
     missed : dict or None
         Draws of the discrepancy (`Discrepancy.coefficients`).
-    decades : DataArray or None
+    decades : DataArray, ndarray or None
         Decades of each budget's optimum outside the data, where there is a discrepancy.
     """
 
-    best: xr.Dataset
+    log_compute: xr.DataArray | float
+    log_N: xr.DataArray | np.ndarray
+    lowest: xr.DataArray | np.ndarray
     values: dict
     counts: Counts
     missed: dict | None = None
-    decades: xr.DataArray | None = None
-
-    @property
-    def log_compute(self):
-        """Log FLOP of the budgets."""
-        return np.log(self.best["compute"])
+    decades: xr.DataArray | np.ndarray | None = None
 
     def at(self, index):
-        """Return the curve of one budget."""
-        decades = None if self.decades is None else self.decades.isel(compute=[index])
+        """Return the curve of one budget, in arrays over draws, which are quick to evaluate."""
+
+        def flat(value):
+            if not isinstance(value, xr.DataArray):
+                return value
+            one = value.isel(compute=index) if "compute" in value.dims else value
+            return one.transpose("chain", "draw", missing_dims="ignore").to_numpy().ravel()
+
+        law = CountTerms(linear=flat(self.counts.law.linear))
+        exact = self.missed is None
         return Curves(
-            best=self.best.isel(compute=[index]),
-            values=self.values,
-            counts=self.counts,
-            missed=self.missed,
-            decades=decades,
+            log_compute=self.log_compute.isel(compute=index).item(),
+            log_N=flat(self.log_N),
+            lowest=flat(self.lowest),
+            values={name: flat(value) for name, value in self.values.items()},
+            counts=replace(self.counts, law=law),
+            missed=None if exact else {name: flat(one) for name, one in self.missed.items()},
+            decades=None if exact else flat(self.decades),
         )
 
     def regret(self, x):
         """Return loss above the lowest, nats per token, of models of log body x on the budgets."""
-        return self._loss(x) - self.best["loss"]
+        return self._loss(x) - self.lowest
 
     def regret_with_discrepancy(self, x):
         """Return the same where the real curve is the moved and stretched one."""
-        level = np.exp(level_of(self.missed, self.decades))
-        return level * self.regret_at_the_laws_level(x)
+        return self.level() * self.regret_at_the_laws_level(x)
 
     def regret_at_the_laws_level(self, x):
         """Return L*(C) {exp[w V(N e^-s)] - 1}, nats per token."""
         log_N = log_count(x, self.counts.reported)[0]
         moved = self.counts.log_body_of(log_N - shift_of(self.missed, self.decades))
-        depth = np.log(self._loss(moved)) - np.log(self.best["loss"])
-        return self.best["loss"] * np.expm1(np.exp(self.missed["valley"]) * depth)
+        depth = np.log(self._loss(moved)) - np.log(self.lowest)
+        return self.lowest * np.expm1(np.exp(self.missed["valley"]) * depth)
+
+    def level(self):
+        """Return by what factor the lowest loss differs from the law's."""
+        return np.exp(level_of(self.missed, self.decades))
 
     def wasted(self, regret):
         """Return 1 - C'/C of losses above the lowest (nats per token, at the law's level)."""
-        reducible = self.best["loss"] - self.values.get("E", 0.0)
+        reducible = self.lowest - self.values.get("E", 0.0)
         rise = np.log1p(regret / reducible)
         if "A" not in self.values:
             return -np.expm1(-rise / self.values["gamma"])
@@ -271,7 +285,7 @@ def regret(
     if not any(planned):
         if compute is None:
             raise InputError("regret: say the budgets of a rule (compute), or a plan (N and D).")
-        found = curves(fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed)
+        best, found = curves(fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed)
         log_ratio = np.log(_positive(rule, "rule").item())
         x = found.counts.log_body_on(found.log_compute, log_ratio)
         followed = f"{float(rule):g} tokens per parameter"
@@ -283,23 +297,30 @@ def regret(
         counts = counts_of(fit, asked_counting(fit, counting), flops, family_of(fit, architecture))
         x = counts.log_body_of(np.log(N))
         budgets = FLOP_PER_PARAMETER_AND_TOKEN * np.exp(log_count(x, counts.charged)[0]) * D
-        found = curves(fit, budgets, **asked, discrepancy=discrepancy, random_seed=random_seed)
-        x = xr.DataArray(x, dims="compute", coords={"compute": found.best["compute"]})
+        best, found = curves(fit, budgets, **asked, discrepancy=discrepancy, random_seed=random_seed)
+        x = xr.DataArray(x, dims="compute", coords={"compute": best["compute"]})
         followed = "the plan given"
-    return _priced(found, x).assign_attrs(rule=followed)
+    return _priced(found, x).assign_attrs(best.attrs | {"rule": followed})
 
 
 def curves(fit, compute, *, counting, flops, architecture, discrepancy=None, random_seed=1):
-    """Return the `Curves` of budgets; arguments and errors as in `regret`."""
+    """Return what `optimum.optimal` says of budgets, and their `Curves`; arguments as `regret`'s."""
     asked = {"counting": counting, "flops": flops, "architecture": architecture}
     best = optimal(fit, compute, **asked)
     values = law_values(fit["posterior"].to_dataset(), fit.attrs)
     family = family_of(fit, architecture)
     counts = counts_of(fit, parse_counting(best.attrs["counting"]), flops, family)
+    exact = Curves(
+        log_compute=np.log(best["compute"]),
+        log_N=np.log(best["N"]),
+        lowest=best["loss"],
+        values=values,
+        counts=counts,
+    )
     if find_discrepancy(discrepancy) is None:
-        return Curves(best=best, values=values, counts=counts)
+        return best, exact
     missed, decades = discrepancy_draws(fit, best, discrepancy, random_seed)
-    return Curves(best=best, values=values, counts=counts, missed=missed, decades=decades)
+    return best, replace(exact, missed=missed, decades=decades)
 
 
 def counts_of(fit, counting, flops, family):
@@ -322,7 +343,7 @@ def _priced(found, x):
     D = np.exp(found.counts.log_tokens(x, found.log_compute))
     above = found.regret(x)
     values = {"regret": above, "compute_wasted": found.wasted(above)}
-    values["loss"] = found.best["loss"] + above
+    values["loss"] = found.lowest + above
     if found.missed is not None:
         values["regret_with_discrepancy"] = found.regret_with_discrepancy(x)
         values["compute_wasted_with_discrepancy"] = found.wasted(found.regret_at_the_laws_level(x))
@@ -335,7 +356,7 @@ def _priced(found, x):
         )
         for name, one in values.items()
     }
-    return xr.Dataset(named, attrs=found.best.attrs)
+    return xr.Dataset(named)
 
 
 def _log_reducible(log_budget, log_A, log_B, alpha, beta, linear, q, *, charged):
