@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.gap import explain_gap
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
+    from scalebayes.inference_optimum import inference_optimal
     from scalebayes.literature import alone_of, fit
     from scalebayes.new_study import new_study
     from scalebayes.optimum import optimal
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     from scalebayes.predict import predict
     from scalebayes.prior_plots import plot_prior_predictive
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
+    from scalebayes.recommend import recommend
     from scalebayes.reconcile import reconcile
+    from scalebayes.regret import regret
     from scalebayes.simulate import simulate
     from scalebayes.storage import load_fit, save_fit
     from scalebayes.studies import DEFAULT_STUDIES, Study, load_study, read_runs, studies
@@ -80,6 +83,7 @@ _HOME = {
     "forecast": "forecast",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
+    "inference_optimal": "inference_optimum",
     "load_fit": "storage",
     "load_hypothesis": "hypotheses",
     "load_study": "studies",
@@ -94,8 +98,10 @@ _HOME = {
     "published_discrepancy": "discrepancy",
     "read_runs": "studies",
     "reconcile": "reconcile",
+    "recommend": "recommend",
     "recount": "study",
     "reflop": "study",
+    "regret": "regret",
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
@@ -134,6 +140,7 @@ __all__ = [
     "forecast",
     "huber_fit",
     "hypotheses",
+    "inference_optimal",
     "load_fit",
     "load_hypothesis",
     "load_study",
@@ -147,9 +154,11 @@ __all__ = [
     "published_estimates",
     "published_optima",
     "read_runs",
+    "recommend",
     "reconcile",
     "recount",
     "reflop",
+    "regret",
     "save_fit",
     "simulate",
     "studies",

@@ -172,9 +172,7 @@ def _lowest(curve, assumption, optima):
 
 def _error(curve, best, assumption):
     """Return the standard error of the log ratio, of the module's docstring."""
-    left, here, right = (
-        _regret(curve, best + step, assumption) for step in (-_STEP, 0.0, _STEP)
-    )
+    left, here, right = (_regret(curve, best + step, assumption) for step in (-_STEP, 0.0, _STEP))
     slope = (right - left) / (2 * _STEP)
     bend = (right - 2 * here + left).mean() / _STEP**2
     return slope.std() / np.sqrt(slope.size) / bend

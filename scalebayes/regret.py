@@ -110,9 +110,7 @@ class Counts:
             away = excess(start, target)
             ends = start - 1.5 * away, start - 0.5 * away
             bracket = np.minimum(*ends) - 1e-6, np.maximum(*ends) + 1e-6
-            return elementwise.find_root(
-                excess, bracket, args=(target,), tolerances=_TOLERANCES
-            ).x
+            return elementwise.find_root(excess, bracket, args=(target,), tolerances=_TOLERANCES).x
 
         return xr.apply_ufunc(root, target)
 
@@ -224,9 +222,7 @@ class Curves:
             ends = [rise * (alpha + beta / 3) / (alpha * beta)]
             ends.append(rise * (alpha + 3 * beta) / (alpha * beta))
             bracket = np.minimum(*ends) - 1e-9, np.maximum(*ends) + 1e-9
-            found = elementwise.find_root(
-                excess, bracket, args=tuple(rest), tolerances=_TOLERANCES
-            )
+            found = elementwise.find_root(excess, bracket, args=tuple(rest), tolerances=_TOLERANCES)
             return np.where(found.success, found.x, np.nan)
 
         return xr.apply_ufunc(root, rise, *arguments)
@@ -285,7 +281,9 @@ def regret(
     if not any(planned):
         if compute is None:
             raise InputError("regret: say the budgets of a rule (compute), or a plan (N and D).")
-        best, found = curves(fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed)
+        best, found = curves(
+            fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed
+        )
         log_ratio = np.log(_positive(rule, "rule").item())
         x = found.counts.log_body_on(found.log_compute, log_ratio)
         followed = f"{float(rule):g} tokens per parameter"
@@ -297,7 +295,9 @@ def regret(
         counts = counts_of(fit, asked_counting(fit, counting), flops, family_of(fit, architecture))
         x = counts.log_body_of(np.log(N))
         budgets = FLOP_PER_PARAMETER_AND_TOKEN * np.exp(log_count(x, counts.charged)[0]) * D
-        best, found = curves(fit, budgets, **asked, discrepancy=discrepancy, random_seed=random_seed)
+        best, found = curves(
+            fit, budgets, **asked, discrepancy=discrepancy, random_seed=random_seed
+        )
         x = xr.DataArray(x, dims="compute", coords={"compute": best["compute"]})
         followed = "the plan given"
     return _priced(found, x).assign_attrs(best.attrs | {"rule": followed})
