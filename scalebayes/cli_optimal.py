@@ -67,30 +67,26 @@ def optimal(
 
     path_out = None if csv is None else writable(csv)
     result, family = load_study_fit(path), read_architecture(architecture)
-    asked = {"counting": counting, "flops": flops}
-    plan = _plan(parameters, tokens)
+    plan, over = _plan(parameters, tokens), read_curve(curve)
+    if not compute and over is None and plan is None:
+        raise InputError("optimal: say a budget with -C, a range with --curve, or --N and --D.")
     if total_budget and inference_tokens is None:
         raise InputError("--total-budget: say how much is served, with --inference-tokens.")
-    budgets = list(compute or []), read_curve(curve)
-    if not budgets[0] and budgets[1] is None and plan is None:
-        raise InputError("optimal: say a budget with -C, a range with --curve, or --N and --D.")
+    asked = {"counting": counting, "flops": flops}
     miss = discrepancy and result.attrs["law"] != "isoflop"
     drawn = {"discrepancy": "published" if miss else None, "random_seed": seed}
-    served = None if inference_tokens is None else (inference_tokens, total_budget)
     texts, rows = [], []
     for label, one in with_its_own(result).items():
-        parts = []
-        if budgets[0] or budgets[1] is None:
-            at = budgets[0] or _budget_of(one, plan, asked, family)
-            parts.append(_optima(one, at, asked, family, drawn))
-            parts.append(_decisions(one, at, asked, family, drawn, rule=rule, plan=plan))
-        elif plan is not None:
-            parts.append(_cost(one, None, asked, family, drawn, rule=rule, plan=plan))
-        if budgets[1] is not None:
-            parts.append(_curve(one, budgets[1], asked, family, drawn))
-        if served is not None:
-            at = budgets[0] or (at if budgets[1] is None else budgets[1])
-            parts.append(_served(one, at, asked, family, *served))
+        known, where = _first_convention(one, asked, family)
+        at = compute or ([] if over else _budget_of(one, plan, where))
+        parts = [_optima(one, at, where, known, drawn)] if at else []
+        parts += [_recommendation(one, at, where, drawn, rule)] if at else []
+        if at or plan is not None:
+            parts.append(_cost(one, at, where, drawn, rule, plan))
+        if over is not None:
+            parts.append(_curve(one, over, where, drawn, rule))
+        if inference_tokens is not None:
+            parts.append(_served(one, at or over, where, inference_tokens, total_budget))
         text = "\n\n".join(text for text, _ in parts)
         texts.append(f"{label}: {text}" if label else text)
         some = [row for _, part in parts for row in part]
@@ -141,8 +137,11 @@ def _plan(N, D):
     return None if N is None else {"N": N, "D": D}
 
 
-def _conventions(result, asked, family):
-    """Return whether no convention was asked for and three can be had, and the first one."""
+def _first_convention(result, asked, family):
+    """Return the family where three conventions are shown, else None, and the first of them.
+
+    Three are shown where none was asked for and the models' shape is known.
+    """
     known = family or ("study" if result.attrs.get("architecture") else None)
     known = None if result.attrs["law"] == "isoflop" else known  # its own count alone
     if known is not None and set(asked.values()) == {None}:
@@ -150,23 +149,26 @@ def _conventions(result, asked, family):
     return None, {**asked, "flops": asked["flops"] or "6ND", "architecture": family}
 
 
-def _optima(result, compute, asked, family, drawn):
-    """Return text and rows of the optima: in three conventions where none was asked for.
+def _budget_of(result, plan, where):
+    """Return the budget of a plan, in a list."""
+    return sb.regret(result, **plan, **where)["compute"].to_numpy().tolist()
+
+
+def _optima(result, compute, where, known, drawn):
+    """Return text and rows of the optima, in three conventions of a known family, or in one.
 
     With a discrepancy also those with it, in the first convention.
     """
     from scalebayes import discrepancy_report, formatting
     from scalebayes.discrepant_optimum import with_discrepancy, with_ratio_literature
-    from scalebayes.optimum import extrapolation_decades
     from scalebayes.report import optimal_conventions
 
-    known, where = _conventions(result, asked, family)
     if known is not None:
         answers = optimal_conventions(result, compute, architecture=known)
         text = formatting.conventions_text(answers, result)
     else:
         best = sb.optimal(result, compute=compute, **where)
-        answers = [(best, extrapolation_decades(result, compute, **where))]
+        answers = [(best, _decades(result, compute, where))]
         text = formatting.optimal_text(*answers[0], result)
     rows = [formatting.optimal_rows(*answer, result) for answer in answers]
     if drawn["discrepancy"] is not None:
@@ -178,54 +180,46 @@ def _optima(result, compute, asked, family, drawn):
     return text, [row for some in rows for row in some]
 
 
-def _decisions(result, compute, asked, family, drawn, *, rule, plan):
-    """Return text and rows of the recommended ratio and of what a rule or a plan costs."""
+def _recommendation(result, compute, where, drawn, rule):
+    """Return text and rows of the recommended ratios."""
     from scalebayes import decision_report
-    from scalebayes.optimum import extrapolation_decades
 
-    _, where = _conventions(result, asked, family)
-    decades = extrapolation_decades(result, compute, **where)
-    said, some = _cost(result, compute, asked, family, drawn, rule=rule, plan=plan)
-    found, lost = _recommended(result, compute, where, drawn, rule=rule)
-    if lost:
-        return f"{lost}\n\n{said}", some
-    text = decision_report.recommendation_text(found, decades, result)
-    rows = decision_report.recommendation_rows(found, decades, result)
-    return f"{text}\n\n{said}", rows + some
+    best = sb.optimal(result, compute=compute, **where)
+    found, lost = _recommended(result, best, where, drawn, rule)
+    if found is None:
+        return lost, []
+    made = found, _decades(result, compute, where), result
+    return decision_report.recommendation_text(*made), decision_report.recommendation_rows(*made)
 
 
-def _recommended(result, compute, where, drawn, *, rule):
+def _recommended(result, best, where, drawn, rule):
     """Return what `recommend` says, or None and why it says nothing."""
-    missing = int(sb.optimal(result, compute=compute, **where)["loss"].isnull().sum())
-    if not missing:
-        return sb.recommend(result, compute, rule=rule, **where, **drawn), ""
-    return None, f"No ratio is recommended: in {missing} draws the optimum is no number."
+    missing = int(best["loss"].isnull().sum())
+    if missing:
+        text = "No ratio is recommended: of {} of {} draws the optimum is beyond any number."
+        return None, text.format(missing, best["loss"].size)
+    return sb.recommend(result, best["compute"].to_numpy(), rule=rule, **where, **drawn), ""
 
 
-def _cost(result, compute, asked, family, drawn, *, rule, plan):
+def _cost(result, compute, where, drawn, rule, plan):
     """Return text and rows of what a plan costs, or a rule at budgets."""
     from scalebayes import decision_report
-    from scalebayes.optimum import extrapolation_decades
 
-    _, where = _conventions(result, asked, family)
     choice = {"compute": compute, "rule": rule} if plan is None else plan
     found = sb.regret(result, **choice, **where, **drawn)
-    decades = extrapolation_decades(result, found["compute"], **where)
-    made = found, decades, result
+    made = found, _decades(result, found["compute"].to_numpy(), where), result
     return decision_report.regret_text(*made), decision_report.regret_rows(*made)
 
 
-def _curve(result, compute, asked, family, drawn):
-    """Return text and rows of a range of budgets, in the first convention."""
+def _curve(result, compute, where, drawn, rule):
+    """Return text and rows of a range of budgets."""
     from scalebayes import decision_report, discrepancy_report, formatting
     from scalebayes.discrepant_optimum import with_discrepancy
-    from scalebayes.optimum import extrapolation_decades
 
-    _, where = _conventions(result, asked, family)
     best = sb.optimal(result, compute=compute, **where)
-    decades = extrapolation_decades(result, compute, **where)
+    decades = _decades(result, compute, where)
     rows = formatting.optimal_rows(best, decades, result)
-    found, lost = _recommended(result, compute, where, drawn, rule=20.0)
+    found, lost = _recommended(result, best, where, drawn, rule)
     if drawn["discrepancy"] is not None:
         best = with_discrepancy(result, best, random_seed=drawn["random_seed"])
         rows += discrepancy_report.discrepant_rows(best, result)
@@ -235,18 +229,16 @@ def _curve(result, compute, asked, family, drawn):
     return f"{text}\n{lost}".rstrip(), rows
 
 
-def _served(result, compute, asked, family, tokens, total):
+def _served(result, compute, where, tokens, total):
     """Return text and rows of models that are served too."""
     from scalebayes import decision_report
-    from scalebayes.optimum import extrapolation_decades
 
-    _, where = _conventions(result, asked, family)
     found = sb.inference_optimal(result, compute, tokens, total=total, **where)
-    made = found, extrapolation_decades(result, compute, **where), result
+    made = found, _decades(result, compute, where), result
     return decision_report.served_text(*made), decision_report.served_rows(*made)
 
 
-def _budget_of(result, plan, asked, family):
-    """Return the budget of a plan, in a list."""
-    _, where = _conventions(result, asked, family)
-    return sb.regret(result, **plan, **where)["compute"].to_numpy().tolist()
+def _decades(result, compute, where):
+    from scalebayes.optimum import extrapolation_decades
+
+    return extrapolation_decades(result, compute, **where)

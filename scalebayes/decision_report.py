@@ -1,8 +1,10 @@
 """What to train, what a rule costs and what serving changes, in numbers and words."""
 
+import textwrap
 
 import pandas as pd
 
+from scalebayes.formatting import budget_text, decades_text
 from scalebayes.recommend import COMPUTE_TOLERANCE
 from scalebayes.report import interval, interval_text, mark_of, number, summary_row
 from scalebayes.text_table import text_table
@@ -10,26 +12,30 @@ from scalebayes.text_table import text_table
 _ASSUMED = {"law": "law exact", "discrepancy": "discrepancy"}
 _RECOMMENDED = ("tokens_per_parameter", "N", "D")
 _RATIOS = {"": "at it", "_of_median": "median ratio", "_of_rule": "rule"}
+_LINE = 100  # letters
 _RECOMMEND_LEGEND = (
-    "recommended D/N: the ratio whose loss, expected over the posterior, is least; the median of\n"
-    "D*/N* is not. excess: expected loss above that of the compute-optimal model, and the share of C\n"
-    "that would have done for the same loss; at the recommended ratio, at the median of D*/N* and at\n"
-    f"{{rule}} tokens per parameter. as good: ratios that waste at most {COMPUTE_TOLERANCE:.0%} of C more than the\n"
-    "recommended one. decades outside: of C, above (+) or below (-) the study's own runs."
+    "recommended D/N: the ratio whose loss, expected over the posterior, is least; the median of "
+    "D*/N* need not be. excess: the loss expected above the compute-optimal one, and the share of "
+    "C that this wastes; at the recommended ratio, at the median of D*/N*, and at {rule} tokens "
+    "per parameter. as good: ratios expected to waste at most {tolerance:.0%} of C more than the "
+    "recommended one."
 )
 _RULE_LEGEND = (
-    "Medians with 90% equal-tailed intervals. excess loss: above the compute-optimal model's at the\n"
-    "same C. compute wasted: the share of C without which, spent well, the loss would be the same."
+    "Medians with 90% equal-tailed intervals. excess loss: above that of the compute-optimal "
+    "model at the same C. compute wasted: the share of C that could be saved at the same loss, "
+    "were the rest spent well."
 )
 _SERVED_LEGEND = (
-    "Medians with 90% equal-tailed intervals, if the law holds exactly. Serving costs a third of the\n"
-    "training FLOP of a token, 2 per parameter. saved: of the total FLOP, against the model of the\n"
-    "same loss that is optimal for training alone, served alike."
+    "Medians with 90% equal-tailed intervals, if the law holds exactly. Serving a token costs 2 "
+    "FLOP per parameter, a third of training on it. saved: of training and serving together, "
+    "against the model of the same loss that is optimal for training alone."
 )
 _CURVE_LEGEND = (
-    "Medians with 90% equal-tailed intervals; N*, D* and the first D*/N* if the law holds exactly.\n"
-    "recommended D/N: of least expected loss{assumed}. decades outside: of C, above (+)\n"
-    "or below (-) the study's own runs."
+    "Medians with 90% equal-tailed intervals, if the law holds exactly unless said otherwise. "
+    "recommended D/N: of least expected loss{assumed}."
+)
+_DECADES_LEGEND = (
+    "decades outside: of C, above (+) or below (-) the study's own runs, counted likewise."
 )
 
 
@@ -74,8 +80,8 @@ def recommendation_text(found, decades, fit):
             wasted = (one[f"expected_wasted{which}"] for which in _RATIOS)
             table.append(
                 {
-                    "C (FLOP)": _budget(one["compute"]),
-                    "decades outside": _decades(decades, index),
+                    "C (FLOP)": budget_text(one["compute"]),
+                    "decades outside": decades_text(decades, index),
                     "assuming": _ASSUMED[str(assumption)],
                     "recommended D/N": number(float(one["tokens_per_parameter"]), 2),
                     "N": number(float(one["N"])),
@@ -85,12 +91,8 @@ def recommendation_text(found, decades, fit):
                     "as good": " to ".join(number(float(end), 2) for end in ends),
                 }
             )
-    head = f"What to train; {_counted(found)}"
-    notes = _RECOMMEND_LEGEND.format(rule=f"{rule:g}")
-    mark = mark_of(fit)("a")
-    if mark:
-        notes += f"\nThese ratios are {mark}: the runs themselves say little about them."
-    return "\n\n".join([head, text_table(pd.DataFrame(table)), notes])
+    notes = _RECOMMEND_LEGEND.format(rule=f"{rule:g}", tolerance=COMPUTE_TOLERANCE)
+    return _block(f"What to train; {_counted(found)}", table, notes, fit)
 
 
 def regret_rows(found, decades, fit):
@@ -128,8 +130,8 @@ def regret_text(found, decades, fit):
             if f"regret{suffix}" in one:
                 table.append(
                     {
-                        "C (FLOP)": _budget(one["compute"]),
-                        "decades outside": _decades(decades, index),
+                        "C (FLOP)": budget_text(one["compute"]),
+                        "decades outside": decades_text(decades, index),
                         "assuming": _ASSUMED[assumption],
                         "N (parameters)": number(float(one["N"])),
                         "D (tokens)": number(float(one["D"])),
@@ -139,11 +141,7 @@ def regret_text(found, decades, fit):
                     }
                 )
     head = f"What {found.attrs['rule']} costs; {_counted(found)}"
-    notes = _RULE_LEGEND
-    mark = mark_of(fit)("a")
-    if mark:
-        notes += f"\nThe optimum that this compares with is {mark}."
-    return "\n\n".join([head, text_table(pd.DataFrame(table)), notes])
+    return _block(head, table, _RULE_LEGEND, fit)
 
 
 def served_rows(found, decades, fit):
@@ -181,8 +179,8 @@ def served_text(found, decades, fit):
     for index in range(found.sizes["compute"]):
         one = found.isel(compute=index)
         row = {
-            "C (FLOP)": _budget(one["compute"]),
-            "decades outside": _decades(decades, index),
+            "C (FLOP)": budget_text(one["compute"]),
+            "decades outside": decades_text(decades, index),
             "N (parameters)": interval_text(one["N"]),
             "D (tokens)": interval_text(one["D"]),
             "D/N": interval_text(one["tokens_per_parameter"], digits=2),
@@ -198,12 +196,8 @@ def served_text(found, decades, fit):
         if whole
         else "least total FLOP at the loss of C spent on training alone"
     )
-    head = f"Serving {tokens} tokens: {meant}; {_counted(found)}"
-    notes = _SERVED_LEGEND
-    mark = mark_of(fit)("a")
-    if mark:
-        notes += f"\nThese models are {mark}: the runs themselves say little about them."
-    return "\n\n".join([head, text_table(pd.DataFrame(table)), notes])
+    head = f"Serving {tokens} tokens, {_counted(found)}:\n{meant}"
+    return _block(head, table, _SERVED_LEGEND, fit)
 
 
 def curve_text(best, found, decades, fit):
@@ -222,8 +216,8 @@ def curve_text(best, found, decades, fit):
     for index in range(best.sizes["compute"]):
         one = best.isel(compute=index)
         row = {
-            "C (FLOP)": _budget(one["compute"]),
-            "decades outside": _decades(decades, index),
+            "C (FLOP)": budget_text(one["compute"]),
+            "decades outside": decades_text(decades, index),
             "N* (parameters)": interval_text(one["N"]),
             "D* (tokens)": interval_text(one["D"]),
             "D*/N*": interval_text(one["tokens_per_parameter"], digits=2),
@@ -238,11 +232,15 @@ def curve_text(best, found, decades, fit):
     missed = found is not None and "discrepancy" in found["assumption"]
     assumed = ", discrepancy included" if missed else ""
     notes = _CURVE_LEGEND.format(assumed=assumed)
-    mark = mark_of(fit)("a")
-    if mark:
-        notes += f"\nThese ratios are {mark}: the runs themselves say little about them."
-    head = f"Over budgets; {_counted(best)}"
-    return "\n\n".join([head, text_table(pd.DataFrame(table)), notes])
+    return _block(f"Over budgets; {_counted(best)}", table, notes, fit)
+
+
+def _block(head, table, legend, fit):
+    """Return a title, a table and its legend; it says what keeps the optima from being findings."""
+    notes = ["\n".join(textwrap.wrap(legend, _LINE)), _DECADES_LEGEND]
+    if mark := mark_of(fit)("a"):
+        notes.append(f"The optimum behind these numbers is {mark}: no finding of the runs.")
+    return "\n\n".join([head, text_table(pd.DataFrame(table)), "\n".join(notes)])
 
 
 def _place(one, decades, index):
@@ -264,23 +262,13 @@ def _counted(found):
     return f"N counted as {found.attrs['counting']}, C as {found.attrs['flops']}"
 
 
-def _budget(compute):
-    return f"{float(compute):.3g}".replace("e+", "e")
-
-
-def _decades(decades, index):
-    if decades is None:
-        return "unknown"
-    beyond = float(decades.isel(compute=index))
-    return f"{beyond:+.1f}" if round(beyond, 1) else "0"
-
-
 def _triple(values, as_text):
     return " / ".join(as_text(float(value), 2) for value in values)
 
 
 def _percent(value, digits=2):
-    return f"{number(100 * value, digits)}%"
+    """Return a share as text in per cent; below .005% as "<.01%"."""
+    return "<.01%" if 0 < value < 5e-5 else f"{number(100 * value, digits)}%"
 
 
 def _percents(draws):

@@ -5,6 +5,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
+from scalebayes.formatting import budget_text
 from scalebayes.report import CI_PROB, interval_text, mark_of, number, summary_row
 from scalebayes.text_table import text_table
 
@@ -48,10 +49,12 @@ def optimum_sentence(best):
     parts = []
     for compute, law in zip(best["compute"].to_numpy(), optimum_shares(best), strict=True):
         said = (f"{share:.0%}{word}" for share, word in zip((law, 1 - law), words, strict=True))
-        parts.append(f"{' and '.join(said)} at {_budget(compute)} FLOP")
+        parts.append(f"{' and '.join(said)} at {budget_text(compute)} FLOP")
         words = ("", "")
-    whole = "; ".join(parts)
-    text = f"The width (variance) of log D*/N* is {whole}. A run's noise is in it only by way of the draws."
+    text = (
+        f"The width (variance) of log D*/N* is {'; '.join(parts)}. A run's noise is in it only by "
+        "way of the draws."
+    )
     return "\n".join(textwrap.wrap(text, _LINE))
 
 
@@ -100,7 +103,7 @@ def discrepant_text(best, fit, published=None):
     for index in range(best.sizes["compute"]):
         one = best.isel(compute=index)
         row = {
-            "C (FLOP)": _budget(one["compute"]),
+            "C (FLOP)": budget_text(one["compute"]),
             "N* (parameters)": interval_text(one["N_with_discrepancy"]),
             "D* (tokens)": interval_text(one["D_with_discrepancy"]),
             "D*/N*": interval_text(one["tokens_per_parameter_with_discrepancy"], digits=2),
@@ -198,7 +201,3 @@ def predicted_text(draws, fit):
     return "\n\n".join(
         [head, text_table(pd.DataFrame(table)), f"{_LOSS_LEGEND}\n{loss_sentence(draws)}"]
     )
-
-
-def _budget(compute):
-    return f"{float(compute):.3g}".replace("e+", "e")

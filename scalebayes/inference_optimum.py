@@ -1,7 +1,7 @@
 """Compute-optimal models that are served as well as trained.
 
-Training on D tokens and serving T (inference: a forward pass each) costs, with N_C the count that the
-FLOP convention charges for,
+Training on D tokens and serving T (inference: a forward pass each) costs, with N_C the count that
+the FLOP convention charges for,
 
     total = 6 N_C D + 2 N_C T,
 
@@ -11,8 +11,8 @@ FLOP convention charges for,
   (Sardana et al. 2024);
 - least loss at a total FLOP.
 
-Both have their answers on one curve. Along L(N, D) = l, with R = l - E, w the share of the term of N
-in the bracket of `laws.nested`, 1 - w that of D, and z = log w/(1 - w),
+Both have their answers on one curve. Along L(N, D) = l, with R = l - E, w the share of the term of
+N in the bracket of `laws.nested`, 1 - w that of D, and z = log w/(1 - w),
 
     N = [A / (R w^q)]^(1/alpha),     D = [B / (R (1 - w)^q)]^(1/beta),
 
@@ -21,9 +21,9 @@ and the total is least where, s and t being the slopes of log N and log N_C in l
     f(z) = z - log [beta t / (alpha s)] - log [1 + T / (3 D)] = 0.
 
 T = 0 is the optimum of training alone. In the law's own count s = t and f rises throughout: D grows
-with z. Elsewhere s / t lies between 1/3 and 3; the lowest total on a grid of z brackets the root. All
-roots lie between z = log beta/alpha, less log 3, and that plus log(1 + T/3D) at the lower end, plus
-log 3. Serving makes models smaller and trained for longer.
+with z, and the root lies between log beta/alpha and that plus log(1 + T/3D) at the lower end.
+Elsewhere s / t lies between 1/3 and 3, which moves either end by log 3, and the lowest total on a
+grid of z between them brackets the root. Serving makes models smaller and trained for longer.
 
 For a total budget, log R is the root of log total(R) = log C. By the envelope theorem the slope of
 log total in log R is -t / (alpha s w), between -(alpha + 3 beta) / (alpha beta) and -1 / (3 alpha).

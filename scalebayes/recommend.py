@@ -9,18 +9,18 @@ curve the regret is k_i (rho - rho_i)^2 / 2, rho_i being its own optimum, so tha
 
     rho* = sum_i k_i rho_i / sum_i k_i,    min R = sum_i k_i (rho_i - rho*)^2 / 2 n
 
-to second order: the mean of log D*/N* weighted by curvature. The median ratio is neither. In the law's
-own count k_i = alpha_i beta_i (L*_i - E_i) / 4, times w_i e^level_i with the discrepancy. min R
-is what not knowing the law costs: no ratio does better, only more runs.
+to second order: the mean of log D*/N* weighted by curvature. The median ratio is another. In the
+law's own count k_i = alpha_i beta_i (L*_i - E_i) / 4, times w_i e^level_i with the discrepancy.
+min R is what not knowing the law costs: no ratio does better, only more runs.
 
 As draws are added rho* goes to the minimiser of the posterior expected loss; its standard error for
 independent draws is that of an M-estimator, sd_i(L_i'(rho*)) / (sqrt(n) R''(rho*)).
 
 Where law, budget and asked N share one count, every L_i is a sum of exponentials in rho (of a power
 of one in `laws.nested`, log-convex all the same), so that R is convex and has one minimum, between
-the least and the greatest rho_i. In other counts that is not certain: the lowest of a grid of points
-brackets the minimum. The bottom is flat: what range of ratios costs next to nothing more is part of
-the answer.
+the least and the greatest rho_i. In other counts that is not certain: the lowest of a grid of
+points brackets the minimum. The bottom is flat: what range of ratios costs next to nothing more is
+part of the answer.
 """
 
 import numpy as np
@@ -30,6 +30,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scalebayes.discrepancy import shift_of
 from scalebayes.errors import InputError
 from scalebayes.first_order import log_count
+from scalebayes.progress import status_line
 from scalebayes.regret import RULE, curves
 
 ASSUMPTIONS = ("law", "discrepancy")
@@ -56,6 +57,7 @@ def recommend(
     architecture=None,
     discrepancy=None,
     random_seed=1,
+    progressbar=None,
 ):
     """Return the tokens per parameter of least posterior expected loss at each budget.
 
@@ -73,6 +75,8 @@ def recommend(
         How far the law may miss; then both with it and as if the law held exactly.
     random_seed : int or Generator
         Of the discrepancy. With the same seed it is the one of `with_discrepancy`.
+    progressbar : bool, optional
+        By default only when stderr is a terminal.
 
     Returns
     -------
@@ -100,8 +104,15 @@ def recommend(
     best, found = curves(fit, compute, **asked, discrepancy=discrepancy, random_seed=random_seed)
     _refuse_without_optimum(best)
     assumed = ASSUMPTIONS[: 1 if found.missed is None else 2]
-    budgets = [found.at(index) for index in range(best.sizes["compute"])]
-    columns = [[_recommended(one, name, rule) for one in budgets] for name in assumed]
+    n = best.sizes["compute"]
+    columns = [[] for _ in assumed]
+    with status_line(progressbar, "recommended ratio", doing="minimising") as advance:
+        for index in range(n):
+            curve = found.at(index)
+            for column, name in zip(columns, assumed, strict=True):
+                column.append(_recommended(curve, name, rule))
+            if advance is not None:
+                advance(f"{index + 1} of {n} budgets")
     values = {
         name: (("assumption", "compute"), [[one[name] for one in row] for row in columns])
         for name in columns[0][0]
@@ -203,7 +214,7 @@ def _end(excess, direction):
         inner, outer = outer, 2 * outer
         if outer > _FARTHEST:
             return direction * np.inf
-    return direction * brentq(lambda step: excess(direction * step), inner, outer, xtol=1e-6)
+    return direction * brentq(lambda step: excess(direction * step), inner, outer, xtol=1e-5)
 
 
 def _refuse_without_optimum(best):

@@ -1,16 +1,17 @@
 """What a rule for choosing N and D costs: loss above the lowest, and compute wasted.
 
-Along a budget C = 6 N_C D, with N_C the count that the FLOP convention charges for, a rule picks one
-model, and the law L its loss. With L*(C) the lowest loss of the budget, for every draw
+Along a budget C = 6 N_C D, with N_C the count that the FLOP convention charges for, a rule picks
+one model, and the law L its loss. With L*(C) the lowest loss of the budget, for every draw
 
     regret = L(rule) - L*(C) >= 0,     wasted = 1 - C'/C,  L*(C') = L(rule),
 
-C' being the budget that would have reached the rule's loss had it been spent well. A rule is a ratio
-D/N (20 unless said otherwise), N in the asked counting, or a plan (N, D), which has its own budget.
+C' being the budget that would have reached the rule's loss had it been spent well. A rule is a
+ratio D/N (20 unless said otherwise), N in the asked counting, or a plan (N, D), which has its own
+budget.
 
 C'. With y = log C/C' and R(C) = L*(C) - E, y solves log R(C e^-y) = log (L(rule) - E). By the
-envelope theorem -dlog R/dlog C = alpha beta s / (alpha s + beta t), with s and t the slopes of log N
-and log N_C in log body, both between 1/3 and 1 (`first_order`). Where the law's count is charged,
+envelope theorem -dlog R/dlog C = alpha beta s / (alpha s + beta t), with s and t the slopes of log
+N and log N_C in log body, both between 1/3 and 1 (`first_order`). Where the law's count is charged,
 s = t and
 
     y = (alpha + beta) / (alpha beta) log [(L(rule) - E) / R(C)];
@@ -23,11 +24,11 @@ along log N by s and stretched by w. With V(N) = log L(N) - log L*(C) along the 
 
     regret = e^level L*(C) {exp[w V(N e^-s)] - 1},     log L*(C') = log L*(C) + w V(N e^-s).
 
-N is that of the asked counting and D what the budget leaves, as in `discrepant_optimum`, so that the
-regret is 0 at the optimum given there; in the law's own count the real loss is
+N is that of the asked counting and D what the budget leaves, as in `discrepant_optimum`, so that
+the regret is 0 at the optimum given there; in the law's own count the real loss is
 `discrepancy.discrepant_log_loss`. The level is that of the asked budget on both sides of the second
-equation: what the level's growth between C' and C would do is left out, since in some draws it makes
-the frontier rise with compute, and then there is no C'. The decades outside the data that the
+equation: what the level's growth between C' and C would do is left out, since in some draws it
+makes the frontier rise with compute, and then there is no C'. The decades outside the data that the
 amplitudes grow with are those of the budget's optimum under the law.
 """
 
@@ -272,7 +273,8 @@ def regret(
     ------
     InputError
         When a budget, ratio or plan is not of positive finite numbers, when both or neither of
-        budgets and plan are given, when the law has no frontier, or, with a discrepancy, is isoflop.
+        budgets and plan are given, when the law has no frontier, or is isoflop and a discrepancy is
+        asked for.
     CountingError
         As `optimal`.
     """
@@ -304,7 +306,7 @@ def regret(
 
 
 def curves(fit, compute, *, counting, flops, architecture, discrepancy=None, random_seed=1):
-    """Return what `optimum.optimal` says of budgets, and their `Curves`; arguments as `regret`'s."""
+    """Return what `optimum.optimal` says of budgets, and their `Curves`; as `regret`."""
     asked = {"counting": counting, "flops": flops, "architecture": architecture}
     best = optimal(fit, compute, **asked)
     values = law_values(fit["posterior"].to_dataset(), fit.attrs)
