@@ -66,12 +66,12 @@ def optimal(
     from scalebayes.literature_report import with_its_own
 
     path_out = None if csv is None else writable(csv)
-    result, family = load_study_fit(path), read_architecture(architecture)
     plan, over = _plan(parameters, tokens), read_curve(curve)
     if not compute and over is None and plan is None:
         raise InputError("optimal: say a budget with -C, a range with --curve, or --N and --D.")
     if total_budget and inference_tokens is None:
         raise InputError("--total-budget: say how much is served, with --inference-tokens.")
+    result, family = load_study_fit(path), read_architecture(architecture)
     asked = {"counting": counting, "flops": flops}
     miss = discrepancy and result.attrs["law"] != "isoflop"
     drawn = {"discrepancy": "published" if miss else None, "random_seed": seed}
