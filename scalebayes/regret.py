@@ -9,15 +9,11 @@ C' being the budget that would have reached the rule's loss had it been spent we
 ratio D/N (20 unless said otherwise), N in the asked counting, or a plan (N, D), which has its own
 budget.
 
-C'. With y = log C/C' and R(C) = L*(C) - E, y solves log R(C e^-y) = log (L(rule) - E). By the
-envelope theorem -dlog R/dlog C = alpha beta s / (alpha s + beta t), with s and t the slopes of log
-N and log N_C in log body, both between 1/3 and 1 (`first_order`). Where the law's count is charged,
-s = t and
+C' is the least budget that reaches a loss, the training FLOP of the cheapest model of that loss
+(`equal_loss`): a root, good to 1e-10, for any counts. Where the law's count is charged, and for the law
+isoflop, with R = L* - E,
 
-    y = (alpha + beta) / (alpha beta) log [(L(rule) - E) / R(C)];
-
-elsewhere y lies between (alpha + beta/3) / (alpha beta) and (alpha + 3 beta) / (alpha beta) times
-that logarithm, a bracket that holds whatever the counts. The law isoflop has y = log [...] / gamma.
+    log C/C' = k log [(L(rule) - E) / R(C)],   k = (alpha + beta) / (alpha beta)   or   1 / gamma.
 
 With the discrepancy (`discrepancy`) the real curve of a budget is the law's at another level, moved
 along log N by s and stretched by w. With V(N) = log L(N) - log L*(C) along the budget,
@@ -48,10 +44,11 @@ from scalebayes.counting import (
 )
 from scalebayes.discrepancy import find_discrepancy, level_of, shift_of
 from scalebayes.discrepant_optimum import discrepancy_draws
+from scalebayes.equal_loss import cheapest, log_total
 from scalebayes.errors import InputError
-from scalebayes.first_order import log_body, log_count
+from scalebayes.first_order import log_count
 from scalebayes.fitted_law import family_of, law_omega, law_values
-from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN, expected_loss, nested
+from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN, expected_loss
 from scalebayes.optimum import asked_counting, optimal
 
 RULE = 20.0
@@ -198,35 +195,17 @@ class Curves:
         alpha, beta = self.values["alpha"], self.values["beta"]
         if self.counts.law_is_charged:
             return -np.expm1(-rise * (alpha + beta) / (alpha * beta))
-        return -np.expm1(-self._root(rise, np.log(reducible)))
+        terms = np.log(self.values["A"]), np.log(self.values["B"]), alpha, beta
+        others = self.values.get("q", 1.0), self.counts.law.linear
+        log_R = np.log(reducible + regret)
+        least = xr.apply_ufunc(
+            _log_compute_of, log_R, *terms, *others, kwargs={"charged": self.counts.charged}
+        )
+        return -np.expm1(least - self.log_compute)
 
     def _loss(self, x):
         N = np.exp(log_count(x, self.counts.law)[0])
         return expected_loss(N, np.exp(self.counts.log_tokens(x, self.log_compute)), self.values)
-
-    def _root(self, rise, log_reducible):
-        """Return y of the module's docstring, elementwise between its bounds."""
-        law, charged = self.values, self.counts.charged
-        arguments = (
-            *(rise + log_reducible, self.log_compute - _LOG_SIX, np.log(law["A"])),
-            *(np.log(law["B"]), law["alpha"], law["beta"], self.counts.law.linear),
-            law.get("q", 1.0),
-        )
-
-        def excess(y, target, log_budget, *rest):
-            return _log_reducible(log_budget - y, *rest, charged=charged) - target
-
-        def root(*arrays):
-            arrays = np.broadcast_arrays(*arrays)
-            rise, *rest = arrays
-            alpha, beta = rest[4], rest[5]
-            ends = [rise * (alpha + beta / 3) / (alpha * beta)]
-            ends.append(rise * (alpha + 3 * beta) / (alpha * beta))
-            bracket = np.minimum(*ends) - 1e-9, np.maximum(*ends) + 1e-9
-            found = elementwise.find_root(excess, bracket, args=tuple(rest), tolerances=_TOLERANCES)
-            return np.where(found.success, found.x, np.nan)
-
-        return xr.apply_ufunc(root, rise, *arguments)
 
 
 def regret(
@@ -361,13 +340,9 @@ def _priced(found, x):
     return xr.Dataset(named)
 
 
-def _log_reducible(log_budget, log_A, log_B, alpha, beta, linear, q, *, charged):
-    """Return log (L* - E) of budgets, log C/6; arguments as in `first_order.log_body`."""
-    x = log_body(log_budget, log_A, log_B, alpha, beta, linear, q, charged=charged)
-    N = np.exp(log_count(x, CountTerms(linear=linear))[0])
-    D = np.exp(log_budget - log_count(x, charged)[0])
-    law = {"A": np.exp(log_A), "B": np.exp(log_B), "alpha": alpha, "beta": beta, "q": q}
-    return np.log(nested(N, D, **law))
+def _log_compute_of(*arguments, charged):
+    """Return the log of the least budgets that reach losses; arguments as in `cheapest`."""
+    return log_total(*cheapest(*arguments, charged=charged, one_count=False), charged=charged)
 
 
 def _positive(value, name):

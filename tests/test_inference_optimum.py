@@ -140,7 +140,9 @@ def test_the_scan_finds_what_the_certain_bracket_finds(monkeypatch):
 
 def test_omega_may_differ_between_draws():
     asked = CONVENTIONS["a body"]
-    together = inference_optimal(made_fit("latent", omega=[0.0, 1.0, 2.0]), BUDGETS, SERVED, **asked)
+    together = inference_optimal(
+        made_fit("latent", omega=[0.0, 1.0, 2.0]), BUDGETS, SERVED, **asked
+    )
     for index, omega in enumerate([0.0, 1.0, 2.0]):
         alone = inference_optimal(made_fit("latent", omega=omega), BUDGETS, SERVED, **asked)
         np.testing.assert_allclose(together["N"].isel(draw=index), alone["N"].isel(draw=index))

@@ -51,7 +51,7 @@ ORDER = (
     *("omega_by_group_model", "omega_by_group_density", "omega_by_group"),
     *("new_study", "population"),
     *("discrepancy", "ratio_literature", "predict", "discrepant_optimum"),
-    *("regret", "recommend", "inference_optimum"),
+    *("equal_loss", "regret", "recommend", "inference_optimum"),
     *("joined_study", "literature"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),

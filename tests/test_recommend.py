@@ -140,8 +140,8 @@ def test_a_draw_without_an_optimum_is_not_averaged_away():
     alpha = fit["posterior"]["alpha"].copy(data=np.full((2, 3), 0.35))
     alpha[0, 0] = 1e-3
     values = {"alpha": alpha, "beta": xr_like(alpha, 1e-3, 0.36), "A": xr_like(alpha, 10.0, 482.0)}
-    fit["posterior"] = fit["posterior"].to_dataset().assign(
-        values | {"B": xr_like(alpha, 0.01, 2085.0)}
+    fit["posterior"] = (
+        fit["posterior"].to_dataset().assign(values | {"B": xr_like(alpha, 0.01, 2085.0)})
     )
     with pytest.raises(InputError, match="1 of 6 draws have no optimum"):
         recommend(fit, 1e21, **BODY)
