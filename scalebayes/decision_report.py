@@ -14,11 +14,10 @@ _RECOMMENDED = ("tokens_per_parameter", "N", "D")
 _RATIOS = {"": "at it", "_of_median": "median ratio", "_of_rule": "rule"}
 _LINE = 100  # letters
 _RECOMMEND_LEGEND = (
-    "recommended D/N: the ratio whose loss, expected over the posterior, is least; the median of "
-    "D*/N* need not be. excess: the loss expected above the compute-optimal one, and the share of "
-    "C that this wastes; at the recommended ratio, at the median of D*/N*, and at {rule} tokens "
-    "per parameter. as good: ratios expected to waste at most {tolerance:.0%} of C more than the "
-    "recommended one."
+    "best D/N: the recommended ratio, whose loss, expected over the posterior, is least; the "
+    "median of D*/N* need not be. excess: the loss expected above the compute-optimal one; waste: "
+    "the share of C that this is worth; at the best ratio, at the median of D*/N*, and at {rule} "
+    "tokens per parameter. as good: ratios expected to waste at most {tolerance:.0%} of C more."
 )
 _RULE_LEGEND = (
     "Medians with 90% equal-tailed intervals. excess loss: above that of the compute-optimal "
@@ -83,11 +82,11 @@ def recommendation_text(found, decades, fit):
                     "C (FLOP)": budget_text(one["compute"]),
                     "decades outside": decades_text(decades, index),
                     "assuming": _ASSUMED[str(assumption)],
-                    "recommended D/N": number(float(one["tokens_per_parameter"]), 2),
+                    "best D/N": number(float(one["tokens_per_parameter"]), 2),
                     "N": number(float(one["N"])),
                     "D": number(float(one["D"])),
                     f"excess (nats/token) at it / median / {rule:g}": _triple(losses, number),
-                    f"excess (of C) at it / median / {rule:g}": _triple(wasted, _percent),
+                    f"waste (of C) at it / median / {rule:g}": _triple(wasted, _percent),
                     "as good": " to ".join(number(float(end), 2) for end in ends),
                 }
             )

@@ -5,9 +5,9 @@ Two questions, the total being the FLOP of training and serving (`equal_loss`):
 - least total at a loss l = L*(C), the one that a budget C spent on training alone would reach;
 - least loss at a total.
 
-Both have their answers among the cheapest models of each loss. For a total budget, log R = log (l -
-E) is the root of log total(R) = log C. With s and t the slopes of log N and log N_C in log body and w
-the share of the term of N, the envelope theorem makes the slope of log total in log R
+Both have their answers among the cheapest models of each loss. For a total budget, with R = l - E,
+log R is the root of log total(R) = log C. With s and t the slopes of log N and log N_C in log body
+and w the share of the term of N, the envelope theorem makes the slope of log total in log R
 -t / (alpha s w), between -(alpha + 3 beta) / (alpha beta) and -1 / (3 alpha). Serving makes models
 smaller and trained for longer.
 

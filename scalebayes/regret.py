@@ -10,8 +10,8 @@ ratio D/N (20 unless said otherwise), N in the asked counting, or a plan (N, D),
 budget.
 
 C' is the least budget that reaches a loss, the training FLOP of the cheapest model of that loss
-(`equal_loss`): a root, good to 1e-10, for any counts. Where the law's count is charged, and for the law
-isoflop, with R = L* - E,
+(`equal_loss`): a root, good to 1e-10, for any counts. Where the law's count is charged, and for the
+law isoflop, with R = L* - E,
 
     log C/C' = k log [(L(rule) - E) / R(C)],   k = (alpha + beta) / (alpha beta)   or   1 / gamma.
 
