@@ -21,7 +21,6 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import elementwise
 
-from scalebayes.discrepancy import refuse_isoflop
 from scalebayes.equal_loss import TRAINING_OVER_INFERENCE, cheapest, log_total
 from scalebayes.errors import InputError
 from scalebayes.first_order import log_count
@@ -74,7 +73,12 @@ def inference_optimal(
         As `optimal`.
     """
     served = _checked_tokens(inference_tokens)
-    refuse_isoflop(fit["posterior"], fit.attrs.get("law"))
+    if "A" not in fit["posterior"]:
+        msg = (
+            "inference_tokens: models of equal loss are known for laws of a whole surface, not for "
+            f"{fit.attrs.get('law')!r}; fit one, such as isoflop-surface or hoffmann-total."
+        )
+        raise InputError(msg)
     asked = {"counting": counting, "flops": flops, "architecture": architecture}
     best, found = curves(fit, compute, **asked)
     law, counts = found.values, found.counts
