@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.gap import explain_gap
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
+    from scalebayes.inference_optimum import inference_optimal
     from scalebayes.literature import alone_of, fit
     from scalebayes.new_study import new_study
     from scalebayes.optimum import optimal
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
     from scalebayes.predict import predict
     from scalebayes.prior_plots import plot_prior_predictive
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
+    from scalebayes.recommend import recommend
     from scalebayes.reconcile import reconcile
+    from scalebayes.regret import regret
     from scalebayes.simulate import simulate
     from scalebayes.storage import load_fit, save_fit
     from scalebayes.studies import DEFAULT_STUDIES, Study, load_study, read_runs, studies
@@ -83,6 +86,7 @@ _HOME = {
     "forecast": "forecast",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
+    "inference_optimal": "inference_optimum",
     "load_fit": "storage",
     "load_hypothesis": "hypotheses",
     "load_study": "studies",
@@ -97,8 +101,10 @@ _HOME = {
     "published_discrepancy": "discrepancy",
     "read_runs": "studies",
     "reconcile": "reconcile",
+    "recommend": "recommend",
     "recount": "study",
     "reflop": "study",
+    "regret": "regret",
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
@@ -139,6 +145,7 @@ __all__ = [
     "forecast",
     "huber_fit",
     "hypotheses",
+    "inference_optimal",
     "load_fit",
     "load_hypothesis",
     "load_study",
@@ -152,9 +159,11 @@ __all__ = [
     "published_estimates",
     "published_optima",
     "read_runs",
+    "recommend",
     "reconcile",
     "recount",
     "reflop",
+    "regret",
     "save_fit",
     "simulate",
     "studies",

@@ -25,6 +25,7 @@ from scalebayes.cli_calibrate import calibrate
 from scalebayes.cli_check import check
 from scalebayes.cli_compare import compare
 from scalebayes.cli_models import models
+from scalebayes.cli_optimal import optimal
 from scalebayes.cli_pool import pool
 from scalebayes.console import Commands, end, given, print_json, print_text, sentence
 from scalebayes.errors import InputError
@@ -134,44 +135,9 @@ def fit(
     end(result.attrs["converged"] and not result.attrs.get("problems_alone"))
 
 
-@app.command(epilog="Example: scalebayes optimal sweep-hoffmann-total.nc -C 1e21 -C 1e24")
-def optimal(
-    path: FitFile,
-    compute: Annotated[list[float], typer.Option("-C", "--compute", help="Budget in FLOP.")],
-    counting: Counting = None,
-    flops: Annotated[
-        str | None,
-        typer.Option(
-            help="What C counts: 6ND (with that N), 6ND:body, 6ND:body+head, 6ND:total, kaplan, "
-            "porian-attention, deepseek or hoffmann-f."
-        ),
-    ] = None,
-    architecture: Family = None,
-    discrepancy: Discrepant = True,
-    seed: Seed = 1,
-    as_json: Json = False,
-):
-    """Give the compute-optimal parameters, tokens and tokens per parameter at each budget.
-
-    Without --counting and --flops: in three conventions side by side, wherever the shape of the
-    models is known; it is the study's own unless --architecture gives one. First as if the law held
-    exactly, then (in the first convention) with how far laws have missed beyond their data. The law
-    isoflop knows its own count alone, and no discrepancy.
-    """
-    from scalebayes.literature_report import with_its_own
-
-    result, family = load_study_fit(path), read_architecture(architecture)
-    asked = {"counting": counting, "flops": flops}
-    texts, rows = [], []
-    for label, one in with_its_own(result).items():
-        text, some = _optima(one, compute, asked, family, seed=seed if discrepancy else None)
-        texts.append(f"{label}: {text}" if label else text)
-        rows += [row | {"posterior": label} if label else row for row in some]
-    if as_json:
-        print_json(rows, result)
-    else:
-        print_text("\n\n".join(texts), result)
-    end(result.attrs["converged"])
+app.command(epilog="Example: scalebayes optimal sweep-hoffmann-total.nc -C 1e21 -C 1e24 --rule 20")(
+    optimal
+)
 
 
 @app.command(epilog="Example: scalebayes predict sweep-hoffmann-total.nc points.csv -o losses.csv")
@@ -296,36 +262,6 @@ def main(argv=None):
         Always: 0 good, 2 bad input, 3 not trustworthy, 4 cannot read or save, 130 interrupted.
     """
     app(args=argv, prog_name="scalebayes")
-
-
-def _optima(result, compute, asked, family, *, seed):
-    """Return text and rows of the optima: in three conventions where none was asked for.
-
-    With a seed also those with the discrepancy, in the first convention.
-    """
-    from scalebayes import discrepancy_report, formatting
-    from scalebayes.discrepant_optimum import with_discrepancy, with_ratio_literature
-    from scalebayes.optimum import extrapolation_decades
-    from scalebayes.report import optimal_conventions
-
-    known = family or ("study" if result.attrs.get("architecture") else None)
-    known = None if result.attrs["law"] == "isoflop" else known  # its own count alone
-    if known is not None and set(asked.values()) == {None}:
-        answers = optimal_conventions(result, compute, architecture=known)
-        text = formatting.conventions_text(answers, result)
-    else:
-        where = {**asked, "flops": asked["flops"] or "6ND", "architecture": family}
-        best = sb.optimal(result, compute=compute, **where)
-        answers = [(best, extrapolation_decades(result, compute, **where))]
-        text = formatting.optimal_text(*answers[0], result)
-    rows = [formatting.optimal_rows(*answer, result) for answer in answers]
-    if seed is not None and result.attrs["law"] != "isoflop":
-        best = answers[0][0]
-        both = with_discrepancy(result, best, random_seed=seed)
-        parts = both, result, with_ratio_literature(result, best, random_seed=seed)
-        text += "\n\n" + discrepancy_report.discrepant_text(*parts)
-        rows.append(discrepancy_report.discrepant_rows(*parts))
-    return text, [row for some in rows for row in some]
 
 
 def _classical(study, result):

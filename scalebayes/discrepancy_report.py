@@ -1,12 +1,16 @@
 """What laws may miss, in numbers and words: optima and losses with the discrepancy."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 
+from scalebayes.formatting import budget_text
 from scalebayes.report import CI_PROB, interval_text, mark_of, number, summary_row
 from scalebayes.text_table import text_table
 
 _TAIL = (1 - CI_PROB) / 2
+_LINE = 100  # letters
 _DISAGREE = 100  # effective draws below which runs and literature are at odds
 _OPTIMUM_LEGEND = (
     "Medians with 90% equal-tailed intervals, allowing for how far laws have missed beyond their\n"
@@ -39,6 +43,21 @@ def optimum_shares(best):
     return np.minimum(law / whole, 1.0)
 
 
+def optimum_sentence(best):
+    """Return whose the width of log D*/N* is, in one sentence; argument as in `optimum_shares`."""
+    words = (" posterior draws", " discrepancy")
+    parts = []
+    for compute, law in zip(best["compute"].to_numpy(), optimum_shares(best), strict=True):
+        said = (f"{share:.0%}{word}" for share, word in zip((law, 1 - law), words, strict=True))
+        parts.append(f"{' and '.join(said)} at {budget_text(compute)} FLOP")
+        words = ("", "")
+    text = (
+        f"The width (variance) of log D*/N* is {'; '.join(parts)}. A run's noise is in it only by "
+        "way of the draws."
+    )
+    return "\n".join(textwrap.wrap(text, _LINE))
+
+
 def discrepant_rows(best, fit, published=None):
     """Return tidy rows of the optima with the discrepancy.
 
@@ -53,9 +72,10 @@ def discrepant_rows(best, fit, published=None):
     Returns
     -------
     list of dict
-        As `formatting.optimal_rows`; for D*/N* also share_law.
+        As `formatting.optimal_rows`; for D*/N* also share_law, share_discrepancy and
+        share_noise of the variance of its log.
     """
-    mark = mark_of(fit)("a")
+    mark, shares = mark_of(fit)("a"), optimum_shares(best)
     tables = [best] if published is None else [best, published]
     rows = []
     for index, compute in enumerate(best["compute"].to_numpy()):
@@ -70,7 +90,10 @@ def discrepant_rows(best, fit, published=None):
                     fit.attrs["study"], name, draws.attrs["units"], draws, mark=marked
                 )
                 rows.append(row | at)
-        rows[-1 if published is None else -4]["share_law"] = float(optimum_shares(best)[index])
+                if name == "tokens_per_parameter_with_discrepancy":
+                    law = float(shares[index])
+                    rows[-1] |= {"share_law": law, "share_discrepancy": 1 - law}
+                    rows[-1] |= {"share_noise": 0.0}
     return rows
 
 
@@ -80,7 +103,7 @@ def discrepant_text(best, fit, published=None):
     for index in range(best.sizes["compute"]):
         one = best.isel(compute=index)
         row = {
-            "C (FLOP)": f"{float(one['compute']):.3g}".replace("e+", "e"),
+            "C (FLOP)": budget_text(one["compute"]),
             "N* (parameters)": interval_text(one["N_with_discrepancy"]),
             "D* (tokens)": interval_text(one["D_with_discrepancy"]),
             "D*/N*": interval_text(one["tokens_per_parameter_with_discrepancy"], digits=2),
@@ -92,7 +115,7 @@ def discrepant_text(best, fit, published=None):
             row["D*/N* with published ratios"] = interval_text(ratio, digits=2)
         table.append(row)
     counted = f"N counted as {best.attrs['counting']}, C as {best.attrs['flops']}"
-    notes = [_OPTIMUM_LEGEND]
+    notes = [_OPTIMUM_LEGEND, optimum_sentence(best)]
     if published is not None:
         notes.append(_RATIO_LEGEND)
         odd = published["effective_draws"].to_numpy() < _DISAGREE
@@ -130,6 +153,18 @@ def loss_shares(draws):
     return dict(zip(("law", "discrepancy", "noise"), shares, strict=True))
 
 
+def loss_sentence(draws):
+    """Return whose the width of a new run's log loss is, in one sentence; as `loss_shares`."""
+    words = {"law": "posterior draws", "discrepancy": "discrepancy", "noise": "its own noise"}
+    parts = []
+    for name, share in loss_shares(draws).items():
+        least, most = f"{share.min():.0%}", f"{share.max():.0%}"
+        parts.append(f"{least if least == most else f'{least} to {most}'} {words[name]}")
+    rows = ", from row to row," if draws.sizes["point"] > 1 else ""
+    text = f"The width of a new run's log loss is{rows} {parts[0]}, {parts[1]} and {parts[2]}."
+    return "\n".join(textwrap.wrap(text, _LINE))
+
+
 def predicted_rows(draws, fit):
     """Return tidy rows of losses with the discrepancy, as `formatting.prediction_rows` does.
 
@@ -163,4 +198,6 @@ def predicted_text(draws, fit):
         )
         table.append(row)
     head = f"With discrepancy; {fit.attrs['study']}, nats per token"
-    return "\n\n".join([head, text_table(pd.DataFrame(table)), _LOSS_LEGEND])
+    return "\n\n".join(
+        [head, text_table(pd.DataFrame(table)), f"{_LOSS_LEGEND}\n{loss_sentence(draws)}"]
+    )

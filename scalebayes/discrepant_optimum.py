@@ -53,15 +53,9 @@ def with_discrepancy(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
     InputError
         For the law isoflop.
     """
-    found = find_discrepancy(discrepancy)
-    refuse_isoflop(fit["posterior"], fit.attrs["law"])
-    shapes = best.attrs["architecture"]
-    family = Architecture.from_json(shapes) if shapes else None
-    counting, flops = parse_counting(best.attrs["counting"]), best.attrs["flops"]
-    asked = {"counting": counting, "flops": flops, "architecture": family}
-    N = _law_parameters(fit, best["N"], counting, family)
-    decades = decades_outside(FLOP_PER_PARAMETER_AND_TOKEN * N * best["D"], compute_limits(fit))
-    coefficients = found.coefficients(best["N"].isel(compute=0), np.random.default_rng(random_seed))
+    coefficients, decades = discrepancy_draws(fit, best, discrepancy, random_seed)
+    family, counting = _family(best), parse_counting(best.attrs["counting"])
+    asked = {"counting": counting, "flops": best.attrs["flops"], "architecture": family}
     N = best["N"] * np.exp(shift_of(coefficients, decades))
     D = best["D"] * _charged(best["N"], **asked) / _charged(N, **asked)
     values = {"N": N, "D": D, "tokens_per_parameter": D / N}
@@ -71,6 +65,34 @@ def with_discrepancy(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
         for name, value in values.items()
     }
     return best.assign(named).assign_coords(decades_outside=decades.median(("chain", "draw")))
+
+
+def discrepancy_draws(fit, best, discrepancy, random_seed):
+    """Return one study's discrepancy for every draw, and the decades that it grows with.
+
+    Parameters
+    ----------
+    fit, best, discrepancy, random_seed
+        As in `with_discrepancy`.
+
+    Returns
+    -------
+    coefficients : dict of str to DataArray
+        As `Discrepancy.coefficients`, over (chain, draw).
+    decades : DataArray
+        Over (compute, chain, draw): of the optimum's 6 N D in the law's own count.
+
+    Raises
+    ------
+    InputError
+        For the law isoflop.
+    """
+    found = find_discrepancy(discrepancy)
+    refuse_isoflop(fit["posterior"], fit.attrs["law"])
+    N = _law_parameters(fit, best["N"], parse_counting(best.attrs["counting"]), _family(best))
+    decades = decades_outside(FLOP_PER_PARAMETER_AND_TOKEN * N * best["D"], compute_limits(fit))
+    like = best["N"].isel(compute=0, drop=True)
+    return found.coefficients(like, np.random.default_rng(random_seed)), decades
 
 
 def with_ratio_literature(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
@@ -124,6 +146,11 @@ def with_ratio_literature(fit, best, *, discrepancy=PUBLISHED, random_seed=1):
         for name, value in values.items()
     }
     return xr.Dataset(named).assign(effective_draws=("compute", effective))
+
+
+def _family(best):
+    shapes = best.attrs["architecture"]
+    return Architecture.from_json(shapes) if shapes else None
 
 
 def _law_parameters(fit, N, counting, architecture):

@@ -78,7 +78,7 @@ def log_body(*arguments, charged):
     flat = [np.broadcast_to(argument, shape).ravel() for argument in arguments]
     bracket = _bracket(*flat, charged=charged)
     x = _root(bracket, flat, charged)
-    several = ~_certainly_unique(*flat[3:])
+    several = ~certainly_unique(*flat[3:])
     for rows in _portions(np.flatnonzero(several)):
         part = [argument[rows] for argument in flat]
         x[rows] = _lowest_of_several([end[rows] for end in bracket], part, charged)
@@ -113,7 +113,7 @@ def _bracket(log_budget, log_A, log_B, alpha, beta, linear, q, *, charged):
     return below - 1.0, above + 1.0
 
 
-def _certainly_unique(alpha, beta, linear, q):
+def certainly_unique(alpha, beta, linear, q):
     """Return where f falls for every x, whatever the charged count.
 
     -df/dx >= alpha s + beta/3 - q dlog s/dx, and with u = omega gamma body^(-2/3) this is positive

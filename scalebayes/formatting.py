@@ -212,13 +212,13 @@ def _convention_row(best, decades, index):
 def _optimum_row(best, decades, index):
     one = best.isel(compute=index)
     return {
-        "C (FLOP)": f"{float(one['compute']):.3g}".replace("e+", "e"),
+        "C (FLOP)": budget_text(one["compute"]),
         "N* (parameters)": interval_text(one["N"]),
         "D* (tokens)": interval_text(one["D"]),
         "D*/N*": interval_text(one["tokens_per_parameter"], digits=2),
         "exponent of N*": interval_text(one["exponent"], digits=2),
         "loss (nats/token)": interval_text(one["loss"]),
-        "decades outside": _decades_text(decades, index),
+        "decades outside": decades_text(decades, index),
     }
 
 
@@ -281,6 +281,19 @@ def frame_text(frame):
     """Return a DataFrame as a plain table, its named index first."""
     frame = frame.reset_index() if frame.index.name else frame
     return text_table(frame.astype(str))
+
+
+def budget_text(compute):
+    """Return a budget in FLOP as text: three digits, 1e21 for 1e+21."""
+    return f"{float(compute):.3g}".replace("e+", "e")
+
+
+def decades_text(decades, index):
+    """Return decades outside the data at one of several budgets as text: +1.9, 0, unknown."""
+    if decades is None:
+        return "unknown"
+    beyond = float(decades.isel(compute=index))
+    return f"{beyond:+.1f}" if round(beyond, 1) else "0"
 
 
 def _row_text(row, classical):
@@ -386,10 +399,3 @@ def _omega_table(evidence):
 
 def _evidence_text(log_evidence, se):
     return f"{float(log_evidence):.2f} ± {float(se):.2f}"
-
-
-def _decades_text(decades, index):
-    if decades is None:
-        return "unknown"
-    beyond = float(decades.isel(compute=index))
-    return f"{beyond:+.1f}" if round(beyond, 1) else "0"

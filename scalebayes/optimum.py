@@ -200,7 +200,7 @@ def optimal(fit, compute, *, counting=None, flops="6ND", architecture=None):
         When the counting or convention is unknown, or needs an architecture that is not given.
     """
     compute = _checked_compute(np.atleast_1d(compute) if np.ndim(compute) == 0 else compute)
-    counting = _asked_counting(fit, counting)
+    counting = asked_counting(fit, counting)
     family = family_of(fit, architecture)
     law = _law_coefficients(fit)
     if fit.attrs.get("law") == "isoflop":
@@ -233,7 +233,7 @@ def compute_range(fit, *, counting=None, flops="6ND", architecture=None):
     tuple of float, or None
         Least and greatest C in FLOP; None when the runs' counts are not known in these terms.
     """
-    counting = _asked_counting(fit, counting)
+    counting = asked_counting(fit, counting)
     family = family_of(fit, architecture)
     try:
         count = _charged_parameters(fit, counting, flops, family)
@@ -282,7 +282,14 @@ def _checked_compute(compute):
     return xr.DataArray(budgets, dims="compute", coords={"compute": budgets})
 
 
-def _asked_counting(fit, counting):
+def asked_counting(fit, counting):
+    """Return the counting asked of a fit, checked; None means the law's own.
+
+    Raises
+    ------
+    CountingError
+        When it is unknown, or the law has none of its own (omega is latent).
+    """
     own = fit.attrs["counting"]
     if counting is None and own == "latent":
         msg = (
