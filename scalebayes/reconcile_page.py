@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from scalebayes import exponent_plots, plots
+from scalebayes import exponent_plots, omega_plots, study_plots
 from scalebayes.check_plots import plot_predictive_checks
 from scalebayes.findings import (
     ALONE,
@@ -95,13 +95,13 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
         Section(
             heading="Tokens per parameter",
             anchor="ratio",
-            figure=plots.plot_tokens_per_parameter(fits, curves=curves),
+            figure=study_plots.plot_tokens_per_parameter(fits, curves=curves),
             caption=_RATIO_CAPTION,
         ),
         Section(
             heading="What the losses count",
             anchor="omega",
-            figure=plots.plot_omega_weight(fits),
+            figure=omega_plots.plot_omega_weight(fits),
             caption="Posterior weight on omega, the weight of a vocabulary matrix in the N with "
             "which the additive law describes each study's losses, under the wide priors of "
             "latent-counting and under the default priors. Beyond the matrices that the models "
@@ -110,7 +110,7 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
         Section(
             heading="The exponent by counting",
             anchor="exponent",
-            figure=plots.plot_exponent_by_omega(fits),
+            figure=omega_plots.plot_exponent_by_omega(fits),
             caption="Exponent a = beta/(alpha+beta) of each study at each omega, in the law's own "
             "counting: 50% and 90% equal-tailed intervals, the fainter the less weight omega has. "
             "Band: all omega together.",
@@ -119,7 +119,7 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
         Section(
             heading="Predicted against observed loss",
             anchor="loss",
-            figure=plots.plot_predicted_loss(fits),
+            figure=study_plots.plot_predicted_loss(fits),
             caption="Posterior median of the law's loss against the observed loss of every run "
             "used, nats per token, with the rms of the residuals.",
         ),
