@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
     from scalebayes.ratio_plots import plot_optimal_ratio
     from scalebayes.reconcile import reconcile
+    from scalebayes.reporting import report
     from scalebayes.residual_plots import plot_residuals
     from scalebayes.simulate import simulate
     from scalebayes.storage import load_fit, save_fit
@@ -113,6 +114,7 @@ _HOME = {
     "reconcile": "reconcile",
     "recount": "study",
     "reflop": "study",
+    "report": "reporting",
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
@@ -176,6 +178,7 @@ __all__ = [
     "reconcile",
     "recount",
     "reflop",
+    "report",
     "save_fit",
     "simulate",
     "studies",

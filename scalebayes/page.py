@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"[\s\d.,:;eE+<>~≤≥±×%()\[\]–−-]*\d[\s\d.,:;eE+<>
 _LEFT_OUT = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.S)
 _MISSING = "–"
 _NOTHING = ("", _MISSING, "-", "—", "n/a")
+_LARGEST = 1.8  # pixels per point of a figure, so that its letters stay near the page's own
 _LONG = 34  # letters of a cell from which on it may break into lines
 
 _STYLE = """
@@ -41,10 +42,12 @@ a{color:var(--link)}
 nav ul{padding-left:1.2em;columns:2 18em;max-width:none}
 figure{margin:1em 0}
 details{margin:.4em 0}
+pre{font-size:.8rem;line-height:1.35;white-space:pre-wrap;border:1px solid var(--line);
+border-radius:6px;padding:.7em;max-height:30em;overflow:auto}
 summary{cursor:pointer}
 figcaption{color:var(--soft);font-size:.92rem;max-width:48em;margin:.5em 0}
 .card{background:#fff;border:1px solid var(--line);border-radius:6px;padding:.4rem}
-.card svg{display:block;width:100%;height:auto}
+.card svg{display:block;width:100%;height:auto;margin:0 auto}
 .card svg *{stroke-linejoin:round;stroke-linecap:butt}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:6px}
 table{border-collapse:collapse;font-size:.88rem;line-height:1.4;width:100%}
@@ -71,7 +74,7 @@ th,td,.long{padding:.25em .4em;min-width:0}.card{border:0;padding:0}.card svg{ma
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Section:
-    """One part of a page: any of a text, a figure, a table and folded figures, in this order.
+    """One part of a page: any of a text, a figure, a table, folded figures and folded texts.
 
     Parameters
     ----------
@@ -89,6 +92,8 @@ class Section:
         Where links lead; by default made from the heading.
     folded : dict of str to (Figure or str)
         Title -> figure, each hidden until its title is clicked.
+    texts : dict of str to str
+        Title -> text to copy, shown letter by letter, hidden likewise.
     """
 
     heading: str
@@ -98,6 +103,7 @@ class Section:
     caption: str = ""
     anchor: str = ""
     folded: dict[str, Figure | str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     @property
     def link(self) -> str:
@@ -236,7 +242,8 @@ def inline_svg(figure, *, label, prefix):
     Returns
     -------
     str
-        Without namespaces, metadata and comments, and as wide as the place it is put into.
+        Without namespaces, metadata and comments, and as wide as the place it is put into, but for
+        small figures.
     """
     svg = _LEFT_OUT.sub("", figure if isinstance(figure, str) else svg_text(figure))
     opening, content = re.fullmatch(r".*?<svg([^>]*)>(.*)</svg>\s*", svg, re.S).groups()
@@ -244,7 +251,11 @@ def inline_svg(figure, *, label, prefix):
     content = re.sub(r'\bid="', f'id="{prefix}-', content.replace("xlink:href", "href"))
     content = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", content)
     content = re.sub(r">\s+<", "><", content).strip()
-    return f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}">{content}</svg>'
+    widest = f"{_LARGEST * float(box.split()[2]):.0f}px"
+    return (
+        f'<svg viewBox="{box}" style="max-width:{widest}" role="img" '
+        f'aria-label="{html.escape(label)}">{content}</svg>'
+    )
 
 
 def _fix_layout(figure):
@@ -266,7 +277,7 @@ def table_html(table, *, label):
     """
     index = [] if isinstance(table.index, pd.RangeIndex) else _levels(table.index)
     columns = [*index, *(table.iloc[:, i] for i in range(table.shape[1]))]
-    cells = [[_cell(value) for value in column] for column in columns]
+    cells = [[cell_text(value) for value in column] for column in columns]
     kinds = [' class="num"' if _is_numeric(column) else "" for column in cells]
     names = [_name(column.name) for column in columns]
     head = "".join(
@@ -300,8 +311,8 @@ def _name(name):
     return "" if name is None else str(name)
 
 
-def _cell(value):
-    """Return a value as people read it."""
+def cell_text(value):
+    """Return the value of a table's cell as people read it."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
@@ -348,6 +359,7 @@ def _section(section):
         parts.append(f"<figure>{caption}{table_html(section.table, label=label)}</figure>")
     for number, (title, figure) in enumerate(section.folded.items()):
         parts.append(_folded(title, figure, prefix=f"{section.link}-{number}"))
+    parts += [_folded_text(title, text) for title, text in section.texts.items()]
     return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"
 
 
@@ -355,3 +367,8 @@ def _folded(title, figure, *, prefix):
     svg = inline_svg(figure, label=title, prefix=prefix)
     summary = f"<summary>{html.escape(title)}</summary>"
     return f'<details>{summary}<figure><div class="card">{svg}</div></figure></details>'
+
+
+def _folded_text(title, text):
+    summary = f"<summary>{html.escape(title)}</summary>"
+    return f"<details>{summary}<pre>{html.escape(text)}</pre></details>"

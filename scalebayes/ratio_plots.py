@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from scalebayes.discrepant_optimum import with_discrepancy
 from scalebayes.law_views import common_counting
@@ -17,6 +18,7 @@ from scalebayes.small_multiples import (
     add_note,
     empty_figure,
     fit_title,
+    powers_of_ten,
     prior_note,
     quantiles,
     styled,
@@ -76,6 +78,7 @@ def plot_optimal_ratio(fit, *, counting=None, architecture=None, discrepancy=Tru
     _draw(ax, bands, low, high)
     ratio_axes(ax, bands)
     _hold_bands(ax, bands)
+    _ratio_ticks(ax)
     draw_extrapolation(ax, high)
     fit_title(ax, fit)
     add_note(ax, prior_note(fit), unsolved_note(curve))
@@ -116,6 +119,14 @@ def _hold_bands(ax, bands):
     every = np.concatenate([one.values.ravel() for one in bands.values()])
     least, greatest = np.nanmin(every), np.nanmax(every)
     ax.set_ylim(max(min(low, least / 1.3), low / 30), min(max(high, greatest * 1.3), high * 30))
+
+
+def _ratio_ticks(ax):
+    low, high = ax.get_ylim()
+    steps = (1.0, 2.0, 5.0) if high / low < 1e3 else (1.0, 3.0) if high / low < 1e5 else (1.0,)
+    ax.yaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    powers_of_ten(ax.xaxis)
 
 
 def _legend(discrepant):

@@ -91,7 +91,7 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
     return [
         *([] if gap is None else gap_figures(gap)),
         *([] if synthesis is None else [synthesis_figure(synthesis)]),
-        *_population_figures(population),
+        *population_figures(population),
         Section(
             heading="Tokens per parameter",
             anchor="ratio",
@@ -126,7 +126,8 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
     ]
 
 
-def _population_figures(population):
+def population_figures(population):
+    """Return the page's sections with figures of a population; none where there is none."""
     if population is None:
         return []
     shrinkage = Section(
@@ -146,7 +147,8 @@ def _population_figures(population):
     return [shrinkage, recipes]
 
 
-def _population_tables(population):
+def population_tables(population):
+    """Return the page's sections with tables of a population; none where there is none."""
     if population is None:
         return []
     said = [one for one in population_sentences(population) if not one.startswith("NOT CONVERGED")]
@@ -254,7 +256,7 @@ def reconciliation_page(
     weights = [column for column in table if column.startswith("omega")]
     tables = [
         *([] if gap is None else gap_tables(gap)),
-        *_population_tables(population),
+        *population_tables(population),
         *_hypothesis_tables(hypotheses),
         checks_section(fits) if checks is None else checks,
         Section(
