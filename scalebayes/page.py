@@ -24,6 +24,7 @@ _LEFT_OUT = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>",
 _MISSING = "–"
 _NOTHING = ("", _MISSING, "-", "—", "n/a")
 _LARGEST = 1.8  # pixels per point of a figure, so that its letters stay near the page's own
+_SMALL = 450  # points of width below which a figure does not fill a printed page
 _LONG = 34  # letters of a cell from which on it may break into lines
 
 _STYLE = """
@@ -63,12 +64,14 @@ tbody tr:last-child>*{border-bottom:0}
 .banner{border:2px solid var(--bad);background:var(--bad-page);border-radius:6px;padding:.5em 1em;
 margin:1em 0}
 .banner ul{margin:0;padding-left:1.1em;max-width:none}
+@media (max-width:600px){th,td{padding:.3em .5em}.long{min-width:9em;overflow-wrap:anywhere}}
 @media print{:root{--ink:#000;--soft:#333;--page:#fff;--line:#bbb;--head:#eee;--bad:#a3001b;
 --bad-page:#fff;--link:#000}
 body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
 h2{margin-top:1.4em;break-after:avoid}figure,tr,.banner{break-inside:avoid}
 .scroll{overflow:visible;border:0}tbody th:not(.long),td{white-space:normal}table{font-size:7.5pt}
-th,td,.long{padding:.25em .4em;min-width:0}.card{border:0;padding:0}.card svg{max-height:86vh}}
+th,td,.long{padding:.25em .4em;min-width:0}.card{border:0;padding:0}.card svg{max-height:86vh}
+.card svg.small{margin:0;width:13cm}}
 """
 
 
@@ -251,9 +254,10 @@ def inline_svg(figure, *, label, prefix):
     content = re.sub(r'\bid="', f'id="{prefix}-', content.replace("xlink:href", "href"))
     content = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", content)
     content = re.sub(r">\s+<", "><", content).strip()
-    widest = f"{_LARGEST * float(box.split()[2]):.0f}px"
+    width = float(box.split()[2])
+    kind = ' class="small"' if width < _SMALL else ""
     return (
-        f'<svg viewBox="{box}" style="max-width:{widest}" role="img" '
+        f'<svg viewBox="{box}"{kind} style="max-width:{_LARGEST * width:.0f}px" role="img" '
         f'aria-label="{html.escape(label)}">{content}</svg>'
     )
 
