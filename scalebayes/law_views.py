@@ -9,14 +9,14 @@ import xarray as xr
 from scalebayes.fitted_law import run_parameters, thinned_fit
 from scalebayes.hypotheses import LATENT
 from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN
-from scalebayes.leave_out import budget_labels
+from scalebayes.leave_out import budget_labels, stated_compute
 from scalebayes.optimum import optimal
 from scalebayes.predict import predict
 from scalebayes.predictive_checks import law_losses
 
 _BINS = 6  # of log compute, where runs are not on isoFLOP lines
 _ONE_LINE = 0.1  # of log compute, within which runs are on one line
-_MOST_BINS = 30
+_RUNS_PER_LINE = 3  # on average
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,13 +129,13 @@ def budgets_of(fit, view):
     budget : ndarray
         Median 6 N D of the runs of the same line, FLOP, [run].
     on_lines : bool
-        Whether the runs lie on isoFLOP lines; otherwise they are cut into bins of equal width in
-        log compute.
+        Whether the runs lie on isoFLOP lines of the compute that the study states, else of 6 N D as
+        the law counts it; otherwise they are cut into bins of equal width in log compute.
     """
-    log_compute = np.log(view.compute)
+    log_compute, log_stated = np.log(view.compute), np.log(stated_compute(fit))
     labels = budget_labels(fit)
-    widths = [np.ptp(log_compute[labels == one]) for one in np.unique(labels)]
-    on_lines = bool(np.median(widths) < _ONE_LINE) and len(widths) <= _MOST_BINS
+    widths = [np.ptp(log_stated[labels == one]) for one in np.unique(labels)]
+    on_lines = bool(np.max(widths) < _ONE_LINE and labels.size >= _RUNS_PER_LINE * len(widths))
     if not on_lines:
         edges = np.linspace(log_compute.min(), log_compute.max(), _BINS + 1)
         labels = np.clip(np.searchsorted(edges, log_compute, side="right"), 1, _BINS)

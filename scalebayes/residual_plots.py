@@ -62,7 +62,7 @@ def plot_residuals(fit):
     fit_title(panels[0, 0], fit)
     if z.size > _MANY_RUNS:
         add_note(panels[0, 1], f"{z.size:,} runs, counted in hexagons", loc="upper left")
-    add_note(panels[0, 0], prior_note(fit))
+    add_note(panels[1, 1], prior_note(fit).replace(": ", ":\n"), loc="lower right", backed=True)
     return figure
 
 

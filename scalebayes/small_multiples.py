@@ -205,10 +205,18 @@ def prior_note(fit):
     return "mostly prior: " + ", ".join(sorted(names)) if names else ""
 
 
-def add_note(ax, *lines, loc="lower left"):
-    """Write short lines into a corner of a panel, named as in legends; empty ones are left out."""
+BACKED = {"facecolor": "white", "alpha": 0.95, "linewidth": 0, "pad": 1.5}
+"""Box behind words that lie over lines."""
+
+
+def add_note(ax, *lines, loc="lower left", backed=False):
+    """Write short lines into a corner of a panel, named as in legends; empty ones are left out.
+
+    Backed words have a white box, where lines may run below them.
+    """
     vertical, side = loc.split()
     where = {"ha": side, "va": "bottom" if vertical == "lower" else "top"}
+    where |= {"bbox": BACKED} if backed else {}
     x, y = 0.03 if side == "left" else 0.98, 0.03 if vertical == "lower" else 0.97
     text = "\n".join(line for line in lines if line)
     if text:

@@ -18,6 +18,7 @@ from scalebayes.law_views import common_counting
 from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range, optimal
 from scalebayes.predictive_checks import law_losses, thinned
 from scalebayes.small_multiples import (
+    BACKED,
     BLUE,
     GREEN,
     GREY,
@@ -169,6 +170,7 @@ def draw_extrapolation(ax, high):
     ends = {"xy": (high, 0.9), "xytext": (CHINCHILLA_COMPUTE, 0.9)}
     ax.annotate("", **ends, xycoords=across, textcoords=across, arrowprops=arrow)
     style = {"fontsize": NOTE_SIZE, "ha": "right", "va": "bottom", "transform": across}
+    style |= {"bbox": BACKED, "zorder": 8}
     ax.text(CHINCHILLA_COMPUTE / 1.4, 0.91, f"{decades:.1f} decades", **style)
 
 

@@ -1,8 +1,9 @@
 """One fit -> figures of its law over the runs: the surface, and slices of equal compute."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
@@ -28,6 +29,7 @@ _ROOM = 1.8  # factor around the runs
 _MOST_LINES = 12
 _FEW_RUNS = 300
 _ENDS = (0.05, 0.5, 0.95)
+_MAP = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, 256)))  # yellow is too pale
 _OF_MAP = "#21918C"  # the middle of viridis, which legends show
 
 
@@ -63,7 +65,7 @@ def plot_loss_surface(fit):
     ax.set_ylabel("training tokens D")
     fit_title(ax, fit)
     _bar(figure, ax, colours, "loss of the run (nats/token)")
-    add_note(ax, _count_note(view), prior_note(fit), loc="lower right")
+    add_note(ax, _count_note(view), prior_note(fit), loc="lower right", backed=True)
     add_legend(figure, _surface_legend())
     return figure
 
@@ -90,13 +92,18 @@ def plot_isoflop_slices(fit):
     figure = empty_figure((5.6, 5.0))
     ax = figure.subplots()
     norm = LogNorm(budget.min() / 1.01, budget.max() * 1.01)
-    colours = ScalarMappable(norm, "viridis")
+    colours = ScalarMappable(norm, _MAP)
     moved = _moved_losses(view, budget)
     for one in np.unique(budget):
         chosen = budget == one
         _slice(ax, view, one, view.N[chosen], colours.to_rgba(one))
     _runs(ax, view.N, moved, budget, colours)
-    ax.set(xscale="log", ylim=_loss_limits(moved))
+    notes = [
+        "" if on_lines else "runs are on no isoFLOP lines: bins",
+        f"runs moved to their line: by {_farthest(moved, view.loss):.1%} of the loss at most",
+        prior_note(fit),
+    ]
+    ax.set(xscale="log", ylim=_loss_limits(moved, sum(map(bool, notes))))
     ax.xaxis.set_major_locator(LogLocator(numticks=6))
     ax.xaxis.set_minor_locator(NullLocator())
     powers_of_ten(ax.xaxis)
@@ -104,9 +111,7 @@ def plot_isoflop_slices(fit):
     ax.set_ylabel("loss (nats/token)")
     fit_title(ax, fit)
     _bar(figure, ax, colours, "compute of the line 6 N D (FLOP)")
-    farthest = float(np.abs(np.log(moved / view.loss)).max())
-    said = f"runs moved to their line: by {farthest:.1%} of the loss at most"
-    add_note(ax, "" if on_lines else "runs are on no isoFLOP lines: bins", said, prior_note(fit))
+    add_note(ax, *notes)
     add_legend(figure, _slice_legend())
     return figure
 
@@ -119,9 +124,11 @@ def _contours(ax, view, limits):
     top = max(view.loss.max(), np.quantile(median, 0.97))
     levels = MaxNLocator(11).tick_values(median.min(), top)
     levels = levels[(levels > median.min()) & (levels < median.max())]
-    lines = ax.contour(N, D, median, levels=levels, cmap="viridis", norm=norm, linewidths=1.1)
-    ax.clabel(lines, fontsize=NOTE_SIZE, fmt=lambda level: f"{level:.3g}", inline_spacing=3)
-    return ScalarMappable(norm, "viridis")
+    lines = ax.contour(N, D, median, levels=levels, cmap=_MAP, norm=norm, linewidths=1.1)
+    ax.clabel(
+        lines, fontsize=NOTE_SIZE, colors=INK, fmt=lambda level: f"{level:.3g}", inline_spacing=3
+    )
+    return ScalarMappable(norm, _MAP)
 
 
 def _budget_lines(ax, fit, view, limits):
@@ -181,10 +188,14 @@ def _slice(ax, view, compute, sizes, colour):
         ax.plot(N[lowest], median[lowest], "D", color=INK, markersize=3.5, zorder=6)
 
 
-def _loss_limits(losses):
-    """Return the axis of the slices: a curve that leaves it above is cut; notes stand below."""
-    margin = 0.06 * np.ptp(losses)
-    return losses.min() - 2.5 * margin, losses.max() + 2 * margin
+def _farthest(moved, losses):
+    return float(np.abs(np.log(moved / losses)).max())
+
+
+def _loss_limits(losses, lines):
+    """Return the axis of the slices, with room for lines of notes below; curves are cut above."""
+    span = np.ptp(losses)
+    return losses.min() - (0.05 + 0.09 * lines) * span, losses.max() + 0.12 * span
 
 
 def _log_axes(ax):
