@@ -57,7 +57,7 @@ def comparison_report(
     answers = {label: answers_of(fit, **where) for label, fit in fits.items()}
     study = next(iter(fits.values())).attrs["study"]
     tables = [
-        Table("The comparison", "comparison", comparison_table(table), LEGEND.replace("\n", " ")),
+        Table("The comparison", "comparison", _shown(table), LEGEND.replace("\n", " ")),
         *_optima(answers),
     ]
     for number, (label, fit) in enumerate(fits.items(), start=1):
@@ -73,12 +73,20 @@ def comparison_report(
     )
 
 
+def _shown(table):
+    shown = comparison_table(table)
+    return shown.loc[:, (shown != "").any()]
+
+
 def _lead(fits, table, answers):
     notes = [f"Note: {note}" for note in table.attrs["notes"]]
     said = [f"Verdict: {table.attrs['verdict']}.", *notes]
-    for label, fit in fits.items():
-        said += [f"{label}: {one}" for one in headline(fit, answers[label])]
-    return said
+    each = {label: headline(fit, answers[label], last=True) for label, fit in fits.items()}
+    first, *others = each.values()
+    shared = first[:1] if all(one[0] == first[0] for one in others) else []
+    for label, sentences in each.items():
+        said += [f"{label}: {one}" for one in sentences if one not in shared]
+    return shared + said
 
 
 def _warnings(fits, answers):

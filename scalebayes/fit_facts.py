@@ -50,7 +50,14 @@ _MEANINGS = {
     "size_share": "part of N in the reducible loss at N0, D0",
     "log_K": "log of K in nats/token",
     "log_ratio": "log of D*/N* at C0",
-    "nu": "of nu - 1",
+    "nu": "of nu - 1, degrees of freedom of the noise",
+    "log_sigma": "log of sigma, scale of the noise on log loss",
+    "sigma": "scale of the noise on log loss",
+    "eta": "how fast the noise grows as D/N falls",
+    "tau": "scale of run effects on log loss",
+    "kappa": "share of the tokens of warm-up that is lost",
+    "q": "how the terms of N and D add",
+    "a": "exponent of N* in C",
 }
 _TAILS = (0.05, 0.5, 0.95)
 _GATE = (
@@ -98,13 +105,18 @@ def priors_table(fit):
     DataFrame
         quantity, prior, median, 90% interval (equal-tailed) and meaning.
     """
-    hypothesis = hypothesis_from_json(fit.attrs["hypothesis"])
+    hypothesis, latents = hypothesis_from_json(fit.attrs["hypothesis"]), fit.attrs.get("latents")
     rows = []
     for name, prior in hypothesis.priors.items():
         low, median, high = prior.frozen().ppf(_TAILS)
         row = {"quantity": name, "prior": prior_text(prior), "median": number(float(median))}
         row["90% interval"] = f"[{number(float(low))}, {number(float(high))}]"
-        rows.append(row | {"meaning": _meaning(name)})
+        said = [_meaning(name)]
+        if name == RUN_EFFECT and latents and RUN_EFFECT not in json.loads(latents):
+            said.append("not used: no rows share a training run")
+        if fit.attrs.get("literature") and name in ("log_alpha", "log_beta"):
+            said.append("replaced by what the published studies lead one to expect")
+        rows.append(row | {"meaning": "; ".join(said)})
     if hypothesis.omega is not None:
         rows.append(_omega_row(hypothesis.omega))
     return pd.DataFrame(rows)
@@ -147,7 +159,7 @@ def _data_items(fit, record):
         "loss": f"{said('loss_kind') or f'kind {NOT_SAID}'}, nats per token",
         "recipe": recipe or NOT_SAID,
         "taken for granted": "; ".join(said("assumed") or []) or "nothing",
-        "known problems": "; ".join(said("known_problems") or []) or "none recorded",
+        "known problems": " ".join(said("known_problems") or []) or "none recorded",
         "design": attrs.get("design_warnings") or "no warning",
     }
 
@@ -210,10 +222,11 @@ def _sampler_items(fit, diagnostics):
     if attrs.get("literature"):
         method += "; resampled within the population of the published studies"
     evidence = f"{attrs['log_evidence']:.2f} ± {attrs['log_evidence_se']:.2f} nats"
+    given = ", given the published studies" if attrs.get("literature") else ""
     versions = json.loads(attrs["versions"])
     items = {
         "estimator": f"{method}; a fit that fails the gate is drawn again, twice as long",
-        "evidence": f"{evidence}, by bridge sampling",
+        "evidence": f"{evidence}, by bridge sampling{given}",
         "gate": f"{_passed(attrs)} {diagnostics} ({_GATE})",
         "intervals": "90% equal-tailed, over the posterior",
         "random seed": attrs["random_seed"],

@@ -11,8 +11,10 @@ from scalebayes.discrepant_optimum import with_discrepancy, with_ratio_literatur
 from scalebayes.formatting import fit_rows, optimal_rows
 from scalebayes.hypotheses import LATENT
 from scalebayes.law_views import common_counting
-from scalebayes.literature_report import with_its_own
+from scalebayes.literature import place_sentence
+from scalebayes.literature_report import literature_rows, with_its_own
 from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range, extrapolation_decades, optimal
+from scalebayes.population_trees import MAX_STUDY_MISFIT
 from scalebayes.report import interval_text, mark_of, number
 
 INTERVALS = "medians with 90% equal-tailed intervals"
@@ -104,13 +106,15 @@ def optimum_table(answers):
     return table.loc[:, (table != "").any()]
 
 
-def headline(fit, answers):
+def headline(fit, answers, *, last=False):
     """Return what a fit comes to, in sentences that give every number its interval.
 
     Parameters
     ----------
     fit : DataTree
     answers : list of Answer
+    last : bool
+        Whether to tell of Chinchilla's budget alone, or of the largest where it is not among them.
 
     Returns
     -------
@@ -122,10 +126,12 @@ def headline(fit, answers):
         _ratio_sentence(answer, index, float(compute))
         for answer in answers
         for index, compute in enumerate(answer.best["compute"].to_numpy())
+        if not last or compute == _last(answer.names)
     ]
     first = answers[0].best.attrs
     counted = f"N is counted as {first['counting']}, C as {first['flops']}"
-    return [f"All {INTERVALS}; {counted}.", *said, *_exponent_sentences(fit)]
+    place = [place_sentence(fit)] if fit.attrs.get("literature") else []
+    return [f"All {INTERVALS}; {counted}.", *said, *_exponent_sentences(fit), *place]
 
 
 def warnings_of(fit, answers=()):
@@ -144,6 +150,8 @@ def warnings_of(fit, answers=()):
     said = [] if attrs["converged"] else [f"NOT CONVERGED, do not use: {attrs['problems']}"]
     if attrs.get("problems_alone"):
         said.append(f"ALONE NOT CONVERGED: {attrs['problems_alone']}")
+    if attrs.get("literature") and attrs["literature_place"] < MAX_STUDY_MISFIT:
+        said.append("Outside the population of the published studies: prefer the fit alone")
     still = json.loads(attrs.get("still_prior", "{}"))
     if still:
         said.append(_still_text(fit, still))
@@ -179,6 +187,34 @@ def quantity_table(fit):
     return table.loc[:, (table != "").any()]
 
 
+def literature_table(fit):
+    """Return how much of each quantity is the literature's, as a table of texts.
+
+    Parameters
+    ----------
+    fit : DataTree
+        With literature.
+    """
+    measures = {
+        "sd ratio to alone": "sd_ratio",
+        "sd ratio to literature": "prior_ratio",
+        "sensitivity to literature": "sensitivity_literature",
+        "sensitivity to these runs": "sensitivity_runs",
+    }
+    rows = [row for row in literature_rows(fit) if row["posterior"] != "alone"]
+    known = [row for row in rows if row["sd_ratio"] is not None]
+    return pd.DataFrame(
+        [
+            {"quantity": row["name"]}
+            | {
+                label: "" if row[name] is None else f"{row[name]:.2f}"
+                for label, name in measures.items()
+            }
+            for row in known
+        ]
+    )
+
+
 def report_rows(fit, answers):
     """Return tidy rows of everything a report says in numbers, as the commands print them."""
     rows = fit_rows(fit)
@@ -188,6 +224,10 @@ def report_rows(fit, answers):
             some += discrepant_rows(answer.best, answer.fit, answer.published)
         rows += [row | {"posterior": answer.label} if answer.label else row for row in some]
     return rows
+
+
+def _last(names):
+    return CHINCHILLA_COMPUTE if CHINCHILLA_COMPUTE in names else max(names)
 
 
 def _answer(label, fit, names, asked, random_seed):

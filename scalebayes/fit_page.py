@@ -8,6 +8,7 @@ from scalebayes.fit_findings import (
     INTERVALS,
     answers_of,
     headline,
+    literature_table,
     optimum_table,
     quantity_table,
     report_rows,
@@ -69,6 +70,11 @@ _BY_OMEGA_CAPTION = (
 _PRIORS_CAPTION = (
     "Priors of the quantities that are sampled: median and 90% equal-tailed interval of each."
 )
+_LITERATURE_CAPTION = (
+    "Ratios of posterior standard deviations (of logs, but for a) to those alone and to those that "
+    "the published studies alone lead one to expect, near 1 where the answer is theirs; and how "
+    "far the answer moves when the literature, or these runs, count a little more or less."
+)
 _CHECKLIST_CAPTION = "What a reader needs to redo this fit."
 
 
@@ -89,11 +95,12 @@ def fit_report(fit, *, counting=None, architecture=None, random_seed=1):
     answers = answers_of(fit, **where, random_seed=random_seed)
     attrs = fit.attrs
     with_literature = " with literature" if attrs.get("literature") else ""
-    tables = fit_tables(fit, answers)
+    checks = predictive_checks({attrs["study"]: fit})
+    tables = fit_tables(fit, answers, checks=checks)
     return put_together(
         title=f"{attrs['study']} under {attrs['hypothesis_name']}{with_literature}",
         lead=headline(fit, answers),
-        warnings=warnings_of(fit, answers),
+        warnings=[*warnings_of(fit, answers), *_failures(checks)],
         figures=fit_figures(fit, answers, **where, random_seed=random_seed),
         tables=tables,
         rows=report_rows(fit, answers),
@@ -127,13 +134,15 @@ def fit_figures(fit, answers, *, counting=None, architecture=None, random_seed=1
     ]  # fmt: skip
 
 
-def fit_tables(fit, answers, *, prefix="", anchor=""):
+def fit_tables(fit, answers, *, checks=None, prefix="", anchor=""):
     """Return the tables of one fit: optima, quantities, priors, checks, checklist.
 
     Parameters
     ----------
     fit : DataTree
     answers : list of Answer
+    checks : DataFrame, optional
+        From `predictive_checks` of this fit, where it is known.
     prefix, anchor : str
         Before headings and anchors, where a page is about several fits.
 
@@ -148,12 +157,15 @@ def fit_tables(fit, answers, *, prefix="", anchor=""):
         caption = f"{law_legend(one)[0]}".replace("\n", " ")
         link = f"quantities{f'-{label.split()[0].lower()}' if label else ''}"
         tables.append(Table(heading, link, quantity_table(one), caption))
+    if fit.attrs.get("literature"):
+        shares = literature_table(fit)
+        tables.append(Table("What is the literature's", "literature", shares, _LITERATURE_CAPTION))
     if "evidence" in fit:
         caption = "Log evidence in nats with its standard error, and posterior weight, by omega."
         tables.append(Table("Weight on omega", "weights", _omega_table(fit), caption))
-    checks = checks_text(predictive_checks({fit.attrs["study"]: fit}))
+    checks = predictive_checks({fit.attrs["study"]: fit}) if checks is None else checks
     tables += [
-        Table("Where the law fails its own runs", "checks", checks, CHECKS_CAPTION),
+        Table("Where the law fails its own runs", "checks", checks_text(checks), CHECKS_CAPTION),
         Table("Priors", "priors", priors_table(fit), _PRIORS_CAPTION),
         Table(
             "How to redo this fit",
@@ -177,6 +189,14 @@ def check_fit(fit, label):
         kind = fit.attrs.get("kind", "something else")
         msg = f"{label}: a report is about fits of a study, or one population; this is a {kind}."
         raise InputError(msg)
+
+
+def _failures(checks):
+    """Return a warning where the law fails its own runs."""
+    failing = checks["flagged"].iloc[0]
+    if failing == "none":
+        return []
+    return [f"The law fails its own runs in these checks (see there): {failing}"]
 
 
 def _omega_table(fit):

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from scalebayes.errors import InputError
 from scalebayes.law_views import common_counting
@@ -39,6 +39,7 @@ RULE_OF_THUMB = 20.0
 """Tokens per parameter (Hoffmann et al. 2022, arXiv:2203.15556, table 3)."""
 
 _RATIO_LIMITS = (1e-2, 1e5)
+_FEW_POWERS = 150.0  # of the ratio's axis, highest over lowest
 _BUDGETS = 10.0 ** np.arange(17.0, 25.01, 0.25)
 
 
@@ -171,7 +172,7 @@ def draw_extrapolation(ax, high):
     ax.annotate("", **ends, xycoords=across, textcoords=across, arrowprops=arrow)
     style = {"fontsize": NOTE_SIZE, "ha": "right", "va": "bottom", "transform": across}
     style |= {"bbox": BACKED, "zorder": 8}
-    ax.text(CHINCHILLA_COMPUTE / 1.4, 0.91, f"{decades:.1f} decades", **style)
+    ax.text(CHINCHILLA_COMPUTE / 1.4, 0.925, f"{decades:.1f} decades", **style)
 
 
 def data_range(fit, curve):
@@ -213,6 +214,10 @@ def ratio_axes(ax, bands):
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_minor_locator(NullLocator())
+    low, high = ax.get_ylim()
+    if high / low < _FEW_POWERS:  # too few powers of ten to read a value off
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def compute_label(attrs):

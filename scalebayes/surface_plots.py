@@ -125,9 +125,8 @@ def _contours(ax, view, limits):
     levels = MaxNLocator(11).tick_values(median.min(), top)
     levels = levels[(levels > median.min()) & (levels < median.max())]
     lines = ax.contour(N, D, median, levels=levels, cmap=_MAP, norm=norm, linewidths=1.1)
-    ax.clabel(
-        lines, fontsize=NOTE_SIZE, colors=INK, fmt=lambda level: f"{level:.3g}", inline_spacing=3
-    )
+    label = {"fmt": lambda level: f"{level:.3g}", "inline_spacing": 3}
+    ax.clabel(lines, fontsize=NOTE_SIZE, colors=INK, **label)
     return ScalarMappable(norm, _MAP)
 
 

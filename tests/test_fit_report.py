@@ -241,7 +241,8 @@ def test_names_are_escaped_in_the_page():
 def test_a_comparison_has_its_verdict_and_a_checklist_per_hypothesis():
     fits = {"student": sweep_fit(), "normal": other_fit()}
     made = comparison_report(fits, table=comparison())
-    assert made.sentences[0] == "Verdict: decided for student."
+    assert made.sentences[1] == "Verdict: decided for student."
+    assert made.sentences[0].startswith("All medians with 90% equal-tailed intervals")
     for label in fits:
         assert f"{label}: How to redo this fit" in made.html
         assert f"The law over its runs: {label}" in made.html
