@@ -37,22 +37,31 @@ if TYPE_CHECKING:
     from scalebayes.forecast import forecast
     from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.gap import explain_gap
+    from scalebayes.gap_plots import plot_attribution
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.inference_optimum import inference_optimal
     from scalebayes.literature import alone_of, fit
     from scalebayes.new_study import new_study
+    from scalebayes.omega_plots import plot_omega_weight
     from scalebayes.optimum import optimal
     from scalebayes.population import pool
+    from scalebayes.population_plots import plot_shrinkage
+    from scalebayes.posterior_plots import plot_prior_posterior
     from scalebayes.predict import predict
     from scalebayes.prior_plots import plot_prior_predictive
     from scalebayes.published import chinchilla_shapes, published_estimates, published_optima
+    from scalebayes.ratio_plots import plot_optimal_ratio
     from scalebayes.recommend import recommend
     from scalebayes.reconcile import reconcile
     from scalebayes.regret import regret
+    from scalebayes.reporting import report
+    from scalebayes.residual_plots import plot_residuals
     from scalebayes.simulate import simulate
     from scalebayes.storage import load_fit, save_fit
     from scalebayes.studies import DEFAULT_STUDIES, Study, load_study, read_runs, studies
     from scalebayes.study import recount, reflop
+    from scalebayes.study_plots import plot_tokens_per_parameter
+    from scalebayes.surface_plots import plot_isoflop_slices, plot_loss_surface
     from scalebayes.synthesis import synthesis
     from scalebayes.synthesis_data import synthesis_rows
     from scalebayes.synthesis_plots import plot_synthesis
@@ -92,8 +101,17 @@ _HOME = {
     "load_study": "studies",
     "new_study": "new_study",
     "optimal": "optimum",
+    "plot_attribution": "gap_plots",
+    "plot_isoflop_slices": "surface_plots",
+    "plot_loss_surface": "surface_plots",
+    "plot_omega_weight": "omega_plots",
+    "plot_optimal_ratio": "ratio_plots",
+    "plot_prior_posterior": "posterior_plots",
     "plot_prior_predictive": "prior_plots",
+    "plot_residuals": "residual_plots",
+    "plot_shrinkage": "population_plots",
     "plot_synthesis": "synthesis_plots",
+    "plot_tokens_per_parameter": "study_plots",
     "pool": "population",
     "predict": "predict",
     "published_estimates": "published",
@@ -105,6 +123,7 @@ _HOME = {
     "recount": "study",
     "reflop": "study",
     "regret": "regret",
+    "report": "reporting",
     "save_fit": "storage",
     "simulate": "simulate",
     "studies": "studies",
@@ -151,8 +170,17 @@ __all__ = [
     "load_study",
     "new_study",
     "optimal",
+    "plot_attribution",
+    "plot_isoflop_slices",
+    "plot_loss_surface",
+    "plot_omega_weight",
+    "plot_optimal_ratio",
+    "plot_prior_posterior",
     "plot_prior_predictive",
+    "plot_residuals",
+    "plot_shrinkage",
     "plot_synthesis",
+    "plot_tokens_per_parameter",
     "pool",
     "predict",
     "published_discrepancy",
@@ -164,6 +192,7 @@ __all__ = [
     "recount",
     "reflop",
     "regret",
+    "report",
     "save_fit",
     "simulate",
     "studies",
@@ -194,6 +223,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name):
+    if name == "plots":  # a module of functions, as users name it
+        return importlib.import_module("scalebayes.plots")
     if name not in _HOME:
         msg = f"module 'scalebayes' has no attribute {name!r}"
         raise AttributeError(msg)

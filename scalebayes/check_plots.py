@@ -19,7 +19,9 @@ from scalebayes.small_multiples import (
 )
 
 _BIN_RUNS, _MOST_BINS = 8, 8
-_SHOWN = 6.0  # standardised residuals beyond are drawn at the edge
+SHOWN = 6.0
+"""Standardised residuals beyond are drawn at the edge."""
+
 _PLACES = {
     "left": 0.08,
     "right": 0.985,
@@ -90,18 +92,18 @@ def binned_medians(residuals, axis):
 
 def _residual_panel(ax, residuals, axis):
     z = residuals.median(("chain", "draw")).to_numpy()
-    far = np.abs(z) > _SHOWN
+    far = np.abs(z) > SHOWN
     ax.scatter(axis[~far], z[~far], s=12, color=GREY, alpha=0.6, linewidth=0)
-    edge = np.sign(z[far]) * _SHOWN
+    edge = np.sign(z[far]) * SHOWN
     ax.scatter(axis[far], edge, s=24, marker="^", color=ORANGE, linewidth=0)
     middle, (low, median, high) = binned_medians(residuals, axis)
     ax.fill_between(middle, low, high, color=BLUE, alpha=0.3, linewidth=0)
     ax.plot(middle, median, color=BLUE, linewidth=2.0)
     ax.axhline(0.0, color=INK, linewidth=0.9, zorder=0)
-    ax.set(xscale="log", ylim=(-_SHOWN - 0.5, _SHOWN + 0.5))
+    ax.set(xscale="log", ylim=(-SHOWN - 0.5, SHOWN + 0.5))
     ax.xaxis.set_major_locator(LogLocator(numticks=6))
     powers_of_ten(ax.xaxis)
-    ax.yaxis.set_major_locator(FixedLocator(np.linspace(-_SHOWN, _SHOWN, 5)))
+    ax.yaxis.set_major_locator(FixedLocator(np.linspace(-SHOWN, SHOWN, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
 
 

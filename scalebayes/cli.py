@@ -27,6 +27,7 @@ from scalebayes.cli_compare import compare
 from scalebayes.cli_models import models
 from scalebayes.cli_optimal import optimal
 from scalebayes.cli_pool import pool
+from scalebayes.cli_report import report
 from scalebayes.console import Commands, end, given, print_json, print_text, sentence
 from scalebayes.errors import InputError
 from scalebayes.options import (
@@ -191,6 +192,9 @@ app.command(
 app.command(epilog="Example: scalebayes pool marin2026-comma marin2026-dclm sweep.nc -o pooled.nc")(
     pool
 )
+
+
+app.command(epilog="Example: scalebayes report sweep-hoffmann-total.nc -o report.html")(report)
 
 
 app.command(epilog="Example: scalebayes calibrate --forecast --figure forecast.svg")(calibrate)

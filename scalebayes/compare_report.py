@@ -11,7 +11,7 @@ _HEADS = {
     "leave_trajectory": "trajectories left out",
     "leave_largest": "largest left out",
 }
-_LEGEND = (
+LEGEND = (
     "log evidence: of all rows, nats. Below it: how much lower than the best, with the error of\n"
     "the evidence. elpd: rows left out one by one (PSIS-LOO), and what is left out in groups: log\n"
     "predictive density less that of the first line, nats; above 0 predicts better. k: largest\n"
@@ -55,13 +55,19 @@ def comparison_text(table):
     several = "study" in table.index.names
     for study, said in table.attrs["verdicts"].items():
         part = table.loc[study] if several else table
-        blocks += [f"{study}: {said}", text_table(_shown(part))]
+        blocks += [f"{study}: {said}", text_table(comparison_table(part))]
     notes = [f"note: {note}" for note in table.attrs["notes"]]
-    return "\n\n".join([*blocks, _LEGEND, *(["\n".join(notes)] if notes else [])])
+    return "\n\n".join([*blocks, LEGEND, *(["\n".join(notes)] if notes else [])])
 
 
-def _shown(part):
-    """Return the texts of one study's table."""
+def comparison_table(part):
+    """Return the texts of one study's table.
+
+    Parameters
+    ----------
+    part : DataFrame
+        From `compare.compare`, of one study.
+    """
     best = part["log_evidence"].iloc[0]
     shown = part.index.to_frame(index=False)
     shown["log evidence"] = [f"{one:.2f}" for one in part["log_evidence"]]

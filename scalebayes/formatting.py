@@ -116,12 +116,12 @@ def fit_text(fit, *, classical=None):
     blocks = [
         f"{attrs['study']} under {attrs['hypothesis_name']} (N counted as: {attrs['counting']})",
         f"{attrs['rows_note']}.",
-        f"{_diagnostics_text(fit)}",
+        f"{diagnostics_text(fit)}",
         text_table(pd.DataFrame([_row_text(row, classical) for row in rows])),
         f"log evidence {_evidence_text(attrs['log_evidence'], attrs['log_evidence_se'])} nats"
         + (", given the published studies" if attrs.get("literature") else ""),
         *([_omega_table(fit["evidence"].to_dataset())] if "evidence" in fit else []),
-        "\n".join([*_law_legend(fit), *_classical_notes(classical), *_notes(fit, rows)]),
+        "\n".join([*law_legend(fit), *_classical_notes(classical), *_notes(fit, rows)]),
     ]
     return "\n\n".join(["\n".join(blocks[:3]), *blocks[3:]])
 
@@ -309,7 +309,8 @@ def _row_text(row, classical):
     }
 
 
-def _law_legend(fit):
+def law_legend(fit):
+    """Return what the quantities of a fit's law mean, in lines."""
     legend = _ISOFLOP_LEGEND if fit.attrs["law"] == "isoflop" else _LEGEND
     if "C0" not in fit.attrs:
         return [legend]
@@ -361,7 +362,8 @@ def _omega_note(decided):
     )
 
 
-def _diagnostics_text(fit):
+def diagnostics_text(fit):
+    """Return the worst convergence measures of a fit, in words."""
     if fit.attrs.get("literature"):
         n = len(json.loads(fit.attrs["literature"]))
         return f"Drawn within the population of {n} published studies."

@@ -87,7 +87,7 @@ def budget_labels(fit):
     ----------
     fit : DataTree
     """
-    log_compute = np.log(_compute(fit))
+    log_compute = np.log(stated_compute(fit))
     order = np.argsort(log_compute, kind="stable")
     gaps = np.diff(log_compute[order])
     cluster = np.empty(order.size, dtype=int)
@@ -134,7 +134,7 @@ def groups_of(labels):
 
 def largest_budget(fit, labels):
     """Return the label of the budget with the largest compute."""
-    return str(labels[np.argmax(_compute(fit))])
+    return str(labels[np.argmax(stated_compute(fit))])
 
 
 def left_out_scores(fit, groups, *, random_seed=1, cores=None, cache=True, advance=None):
@@ -228,7 +228,7 @@ def without_rows(data, kept):
     return rest
 
 
-def _compute(fit):
+def stated_compute(fit):
     """Return each row's training compute in FLOP."""
     constant = fit["constant_data"].to_dataset()
     if "flops" in constant and not constant["flops"].isnull().any():

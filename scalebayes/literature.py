@@ -107,7 +107,8 @@ def fit(
     own = {"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept}
     shared = {"cores": cores, "random_seed": random_seed, "cache": cache}
     if not literature:
-        return fit_alone(study, hypothesis, progressbar=progressbar, **own, **shared)
+        result = fit_alone(study, hypothesis, progressbar=progressbar, **own, **shared)
+        return _with_settings(result, own)
     hypothesis = load_hypothesis(hypothesis)
     check_poolable(hypothesis)
     study = windowed(load_study(study), hypothesis)
@@ -128,6 +129,12 @@ def fit(
         if cache:
             store_in_cache(key, result)
     _warn(result)
+    return _with_settings(result, own)
+
+
+def _with_settings(result, settings):
+    """Return a fit that says how it was asked to be sampled: the default target as None."""
+    result.attrs["settings"] = json.dumps(settings)
     return result
 
 

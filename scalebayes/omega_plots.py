@@ -48,8 +48,8 @@ def plot_omega_weight(fits):
 
     Parameters
     ----------
-    fits : mapping of str to DataTree
-        Study name -> fit with latent counting.
+    fits : mapping of str to DataTree, or DataTree
+        Study name -> fit with latent counting, or one such fit.
 
     Returns
     -------
@@ -80,8 +80,8 @@ def plot_exponent_by_omega(fits, *, columns=3):
 
     Parameters
     ----------
-    fits : mapping of str to DataTree
-        Study name -> fit with latent counting.
+    fits : mapping of str to DataTree, or DataTree
+        Study name -> fit with latent counting, or one such fit.
     columns : int
         Panels side by side.
 

@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"[\s\d.,:;eE+<>~≤≥±×%()\[\]–−-]*\d[\s\d.,:;eE+<>
 _LEFT_OUT = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.S)
 _MISSING = "–"
 _NOTHING = ("", _MISSING, "-", "—", "n/a")
+_LARGEST = 1.8  # pixels per point of a figure, so that its letters stay near the page's own
+_SMALL = 450  # points of width below which a figure does not fill a printed page
 _LONG = 34  # letters of a cell from which on it may break into lines
 
 _STYLE = """
@@ -41,10 +43,12 @@ a{color:var(--link)}
 nav ul{padding-left:1.2em;columns:2 18em;max-width:none}
 figure{margin:1em 0}
 details{margin:.4em 0}
+pre{font-size:.8rem;line-height:1.35;white-space:pre-wrap;border:1px solid var(--line);
+border-radius:6px;padding:.7em;max-height:30em;overflow:auto}
 summary{cursor:pointer}
 figcaption{color:var(--soft);font-size:.92rem;max-width:48em;margin:.5em 0}
 .card{background:#fff;border:1px solid var(--line);border-radius:6px;padding:.4rem}
-.card svg{display:block;width:100%;height:auto}
+.card svg{display:block;width:100%;height:auto;margin:0 auto}
 .card svg *{stroke-linejoin:round;stroke-linecap:butt}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:6px}
 table{border-collapse:collapse;font-size:.88rem;line-height:1.4;width:100%}
@@ -60,18 +64,20 @@ tbody tr:last-child>*{border-bottom:0}
 .banner{border:2px solid var(--bad);background:var(--bad-page);border-radius:6px;padding:.5em 1em;
 margin:1em 0}
 .banner ul{margin:0;padding-left:1.1em;max-width:none}
+@media (max-width:600px){th,td{padding:.3em .5em}.long{min-width:9em;overflow-wrap:anywhere}}
 @media print{:root{--ink:#000;--soft:#333;--page:#fff;--line:#bbb;--head:#eee;--bad:#a3001b;
 --bad-page:#fff;--link:#000}
 body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
 h2{margin-top:1.4em;break-after:avoid}figure,tr,.banner{break-inside:avoid}
 .scroll{overflow:visible;border:0}tbody th:not(.long),td{white-space:normal}table{font-size:7.5pt}
-th,td,.long{padding:.25em .4em;min-width:0}.card{border:0;padding:0}.card svg{max-height:86vh}}
+th,td,.long{padding:.25em .4em;min-width:0}.card{border:0;padding:0}.card svg{max-height:86vh}
+.card svg.small{margin:0;width:13cm}}
 """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Section:
-    """One part of a page: any of a text, a figure, a table and folded figures, in this order.
+    """One part of a page: any of a text, a figure, a table, folded figures and folded texts.
 
     Parameters
     ----------
@@ -89,6 +95,8 @@ class Section:
         Where links lead; by default made from the heading.
     folded : dict of str to (Figure or str)
         Title -> figure, each hidden until its title is clicked.
+    texts : dict of str to str
+        Title -> text to copy, shown letter by letter, hidden likewise.
     """
 
     heading: str
@@ -98,6 +106,7 @@ class Section:
     caption: str = ""
     anchor: str = ""
     folded: dict[str, Figure | str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     @property
     def link(self) -> str:
@@ -236,7 +245,8 @@ def inline_svg(figure, *, label, prefix):
     Returns
     -------
     str
-        Without namespaces, metadata and comments, and as wide as the place it is put into.
+        Without namespaces, metadata and comments, and as wide as the place it is put into, but for
+        small figures.
     """
     svg = _LEFT_OUT.sub("", figure if isinstance(figure, str) else svg_text(figure))
     opening, content = re.fullmatch(r".*?<svg([^>]*)>(.*)</svg>\s*", svg, re.S).groups()
@@ -244,7 +254,12 @@ def inline_svg(figure, *, label, prefix):
     content = re.sub(r'\bid="', f'id="{prefix}-', content.replace("xlink:href", "href"))
     content = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", content)
     content = re.sub(r">\s+<", "><", content).strip()
-    return f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}">{content}</svg>'
+    width = float(box.split()[2])
+    kind = ' class="small"' if width < _SMALL else ""
+    return (
+        f'<svg viewBox="{box}"{kind} style="max-width:{_LARGEST * width:.0f}px" role="img" '
+        f'aria-label="{html.escape(label)}">{content}</svg>'
+    )
 
 
 def _fix_layout(figure):
@@ -266,7 +281,7 @@ def table_html(table, *, label):
     """
     index = [] if isinstance(table.index, pd.RangeIndex) else _levels(table.index)
     columns = [*index, *(table.iloc[:, i] for i in range(table.shape[1]))]
-    cells = [[_cell(value) for value in column] for column in columns]
+    cells = [[cell_text(value) for value in column] for column in columns]
     kinds = [' class="num"' if _is_numeric(column) else "" for column in cells]
     names = [_name(column.name) for column in columns]
     head = "".join(
@@ -300,8 +315,8 @@ def _name(name):
     return "" if name is None else str(name)
 
 
-def _cell(value):
-    """Return a value as people read it."""
+def cell_text(value):
+    """Return the value of a table's cell as people read it."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
@@ -348,6 +363,7 @@ def _section(section):
         parts.append(f"<figure>{caption}{table_html(section.table, label=label)}</figure>")
     for number, (title, figure) in enumerate(section.folded.items()):
         parts.append(_folded(title, figure, prefix=f"{section.link}-{number}"))
+    parts += [_folded_text(title, text) for title, text in section.texts.items()]
     return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"
 
 
@@ -355,3 +371,8 @@ def _folded(title, figure, *, prefix):
     svg = inline_svg(figure, label=title, prefix=prefix)
     summary = f"<summary>{html.escape(title)}</summary>"
     return f'<details>{summary}<figure><div class="card">{svg}</div></figure></details>'
+
+
+def _folded_text(title, text):
+    summary = f"<summary>{html.escape(title)}</summary>"
+    return f"<details>{summary}<pre>{html.escape(text)}</pre></details>"

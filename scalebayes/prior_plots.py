@@ -9,7 +9,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from scalebayes.hypotheses import LATENT
 from scalebayes.model_pages import DRAWS, STUDY, expectations
-from scalebayes.plots import RULE_OF_THUMB
 from scalebayes.report import number
 from scalebayes.small_multiples import (
     BLUE,
@@ -25,6 +24,7 @@ from scalebayes.small_multiples import (
     quantiles,
     styled,
 )
+from scalebayes.study_plots import RULE_OF_THUMB
 
 _BINS = 48
 _FOOT, _HEIGHT = 0.12, 0.62  # where a histogram stands over its row, and how high, in rows

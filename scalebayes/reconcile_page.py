@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from scalebayes import exponent_plots, plots
+from scalebayes import exponent_plots, omega_plots, study_plots
 from scalebayes.check_plots import plot_predictive_checks
 from scalebayes.findings import (
     ALONE,
@@ -91,17 +91,17 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
     return [
         *([] if gap is None else gap_figures(gap)),
         *([] if synthesis is None else [synthesis_figure(synthesis)]),
-        *_population_figures(population),
+        *population_figures(population),
         Section(
             heading="Tokens per parameter",
             anchor="ratio",
-            figure=plots.plot_tokens_per_parameter(fits, curves=curves),
+            figure=study_plots.plot_tokens_per_parameter(fits, curves=curves),
             caption=_RATIO_CAPTION,
         ),
         Section(
             heading="What the losses count",
             anchor="omega",
-            figure=plots.plot_omega_weight(fits),
+            figure=omega_plots.plot_omega_weight(fits),
             caption="Posterior weight on omega, the weight of a vocabulary matrix in the N with "
             "which the additive law describes each study's losses, under the wide priors of "
             "latent-counting and under the default priors. Beyond the matrices that the models "
@@ -110,7 +110,7 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
         Section(
             heading="The exponent by counting",
             anchor="exponent",
-            figure=plots.plot_exponent_by_omega(fits),
+            figure=omega_plots.plot_exponent_by_omega(fits),
             caption="Exponent a = beta/(alpha+beta) of each study at each omega, in the law's own "
             "counting: 50% and 90% equal-tailed intervals, the fainter the less weight omega has. "
             "Band: all omega together.",
@@ -119,14 +119,15 @@ def figure_sections(fits, population=None, *, gap=None, synthesis=None):
         Section(
             heading="Predicted against observed loss",
             anchor="loss",
-            figure=plots.plot_predicted_loss(fits),
+            figure=study_plots.plot_predicted_loss(fits),
             caption="Posterior median of the law's loss against the observed loss of every run "
             "used, nats per token, with the rms of the residuals.",
         ),
     ]
 
 
-def _population_figures(population):
+def population_figures(population):
+    """Return the page's sections with figures of a population; none where there is none."""
     if population is None:
         return []
     shrinkage = Section(
@@ -146,7 +147,8 @@ def _population_figures(population):
     return [shrinkage, recipes]
 
 
-def _population_tables(population):
+def population_tables(population):
+    """Return the page's sections with tables of a population; none where there is none."""
     if population is None:
         return []
     said = [one for one in population_sentences(population) if not one.startswith("NOT CONVERGED")]
@@ -254,7 +256,7 @@ def reconciliation_page(
     weights = [column for column in table if column.startswith("omega")]
     tables = [
         *([] if gap is None else gap_tables(gap)),
-        *_population_tables(population),
+        *population_tables(population),
         *_hypothesis_tables(hypotheses),
         checks_section(fits) if checks is None else checks,
         Section(

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 
+import xarray as xr
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -53,16 +54,21 @@ styled = rc_context(STYLE)
 
 
 def checked_fits(fits):
-    """Return fits by study name as a dict; refuse an empty mapping or anything but a mapping.
+    """Return fits by study name as a dict: of a mapping, or of one fit.
 
     Raises
     ------
     InputError
         When there is nothing to draw.
     """
+    if isinstance(fits, xr.DataTree) and fits.children:  # a tree is a mapping too, of its groups
+        return {fits.attrs.get("study", "fit"): fits}
     if not isinstance(fits, Mapping) or not fits:
         found = "none" if isinstance(fits, Mapping) else type(fits).__name__
-        msg = f"fits: expected a mapping of study name to fit with at least one fit, got {found}."
+        msg = (
+            f"fits: expected a fit, or a mapping of study name to fit with at least one fit, got "
+            f"{found}."
+        )
         raise InputError(msg)
     return dict(fits)
 
@@ -170,6 +176,14 @@ def panel_title(name):
     return f"{plain_text(source)}\n{plain_text(runs)}"
 
 
+def fit_title(ax, fit):
+    """Head a panel with its fit's study and hypothesis; mark it where that did not converge."""
+    names = [str(fit.attrs.get(name, "")) for name in ("study", "hypothesis_name")]
+    text = " under ".join(plain_text(name) for name in names if name)
+    ax.set_title(text, loc="left", fontweight="bold")
+    mark_not_converged(ax, fit)
+
+
 def plain_text(text):
     """Return text that matplotlib shows as it is: no dollar sign starts a formula."""
     return text.replace("$", r"\$")
@@ -191,10 +205,18 @@ def prior_note(fit):
     return "mostly prior: " + ", ".join(sorted(names)) if names else ""
 
 
-def add_note(ax, *lines, loc="lower left"):
-    """Write short lines into a corner of a panel, named as in legends; empty ones are left out."""
+BACKED = {"facecolor": "white", "alpha": 0.95, "linewidth": 0, "pad": 1.5}
+"""Box behind words that lie over lines."""
+
+
+def add_note(ax, *lines, loc="lower left", backed=False):
+    """Write short lines into a corner of a panel, named as in legends; empty ones are left out.
+
+    Backed words have a white box, where lines may run below them.
+    """
     vertical, side = loc.split()
     where = {"ha": side, "va": "bottom" if vertical == "lower" else "top"}
+    where |= {"bbox": BACKED} if backed else {}
     x, y = 0.03 if side == "left" else 0.98, 0.03 if vertical == "lower" else 0.97
     text = "\n".join(line for line in lines if line)
     if text:
@@ -202,5 +224,6 @@ def add_note(ax, *lines, loc="lower left"):
 
 
 def add_legend(figure, handles, *, columns=2):
-    """Put one legend for all panels above them; constrained layout keeps room for it."""
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=1.8)
+    """Put one legend for all panels above them, and return it; constrained layout keeps room."""
+    place = {"loc": "outside upper left", "ncols": columns, "handlelength": 1.8}
+    return figure.legend(handles=handles, **place)

@@ -8,15 +8,17 @@ import pandas as pd
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes.build import run_data
+from scalebayes.build import applied, located, natural_quantities, run_data
 from scalebayes.compiled import log_density
-from scalebayes.counting import Architecture
-from scalebayes.gate import Settings, draw_posterior
-from scalebayes.hypotheses import NEAR_OPTIMUM, load_hypothesis
+from scalebayes.counting import Architecture, study_omega
+from scalebayes.evidence import Evidence
+from scalebayes.gate import Settings, draw_posterior, prior_medians
+from scalebayes.hypotheses import LATENT, NEAR_OPTIMUM, load_hypothesis
 from scalebayes.isoflop import windowed
-from scalebayes.laws import chinchilla
+from scalebayes.laws import ISOFLOP, anchored_logs, chinchilla
 from scalebayes.population import population_of
 from scalebayes.study_cells import pooled_studies
+from scalebayes.trees import tree_of_draws, with_verdict
 
 HOFFMANN = "hoffmann2022-epoch"
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
@@ -124,3 +126,72 @@ def made_fit(counting="total", *, omega=None, nu=4.0, draws=3, runs=(BODY, TOKEN
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {"counting": counting, "law": "chinchilla", "architecture": FAMILY.to_json()}
     return tree
+
+
+def tree_without_sampling(
+    hypothesis, study=None, *, latents=None, problems=(), draws=60, spread=0.02
+):
+    """A fit with every group and attribute, whose draws were not sampled: near given values.
+
+    Those of the prior's medians where none are given; omega is 1 or 2 where it is latent.
+    """
+    hypothesis = load_hypothesis(hypothesis)
+    study = study_of(hypothesis) if study is None else study
+    data, rng = run_data(study, hypothesis), np.random.default_rng(5)
+    known = applied(hypothesis, data)
+    centre = prior_medians(known) | (latents or {})
+    values = {
+        name: value * np.exp(spread * rng.standard_normal((2, draws)))
+        for name, value in centre.items()
+    }
+    if "run_effect" not in values and study.shared_trajectories and "tau" in values:
+        shape = (2, draws, len(study.shared_trajectories))
+        values["run_effect"] = rng.standard_normal(shape)
+    values |= natural_quantities(values, law=known.law)
+    if known.law in ISOFLOP:
+        values |= located(known.law, values, data)
+    if known.counting == LATENT:
+        values["omega"] = rng.choice([1.0, 2.0], (2, draws))
+    else:
+        omega = study_omega(study.runs, known.counting)
+        values |= {} if omega is None else {"omega": np.full((2, draws), omega)}
+    stats = {"diverging": np.zeros((2, draws), bool), "energy": rng.normal(size=(2, draws))}
+    stats["lp"] = rng.normal(size=(2, draws))
+    tree = tree_of_draws(
+        values, stats, study, hypothesis, Settings(draws=draws, chains=2), prior={}
+    )
+    if known.counting == LATENT:
+        tree["evidence"] = xr.DataTree(made_evidence())
+        spread = {"omega": rng.choice([0.0, 1.0, 2.0, 3.0], (1, tree["prior"].sizes["draw"]))}
+        tree["prior"] = (
+            tree["prior"]
+            .to_dataset()
+            .assign({name: (("chain", "draw"), value) for name, value in spread.items()})
+        )
+    tree["posterior"].attrs.pop("resampled", None)
+    return with_verdict(tree, Evidence(log_evidence=12.3, se=0.01), problems)
+
+
+def made_evidence():
+    """What a grid of four values of omega says, two of them alike."""
+    columns = {
+        "log_evidence": [1.0, 12.0, 12.0, 2.0],
+        "log_evidence_se": [0.01] * 4,
+        "prior": [0.25] * 4,
+        "weight": [0.0, 0.5, 0.5, 0.0],
+        "r_hat": [1.0] * 4,
+        "ess_bulk": [900.0] * 4,
+        "ess_tail": [900.0] * 4,
+        "bfmi": [0.9] * 4,
+        "divergences": [0.0] * 4,
+        "status": ["converged"] * 4,
+    }
+    values = {name: ("omega", np.asarray(column)) for name, column in columns.items()}
+    return xr.Dataset(values, coords={"omega": [0.0, 1.0, 2.0, 3.0]})
+
+
+def epoch_latents(*, sigma=0.01):
+    """Epoch's coefficients in the coordinates in which the Chinchilla law is sampled."""
+    logs = anchored_logs(**EPOCH)
+    exponents = {f"log_{name}": np.log(EPOCH[name]) for name in ("alpha", "beta")}
+    return logs | exponents | {"log_sigma": np.log(sigma), "nu_minus_one": 4.0}

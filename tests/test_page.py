@@ -133,9 +133,18 @@ def test_a_figures_label_is_the_first_sentence_of_its_caption():
     assert "Second figure" in labels  # the heading, where there is no caption
 
 
-def test_a_figure_has_no_size_of_its_own():
+def test_a_figure_has_no_size_of_its_own_but_a_largest_width():
     svg = inline_svg(made_figure(), label="a", prefix="p")
-    assert re.match(r'<svg viewBox="0 0 216 144" role="img" aria-label="a">', svg)
+    opening = re.match(r"<svg ([^>]*)>", svg)[1]
+    assert opening.startswith('viewBox="0 0 216 144"')
+    assert opening.endswith('style="max-width:389px" role="img" aria-label="a"')
+    assert not re.search(r'\b(width|height)="', opening)
+
+
+def test_a_text_to_copy_is_folded_and_shown_letter_by_letter():
+    section = Section(heading="To paste", texts={"Markdown": "| a < b |\n"})
+    shown = page(title="t", lead="", sections=[section])
+    assert "<details><summary>Markdown</summary><pre>| a &lt; b |\n</pre></details>" in shown
 
 
 def test_a_figure_is_as_before_after_it_was_put_into_a_page():
