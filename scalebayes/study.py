@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 import numpy as np
 import pandas as pd
 
+from scalebayes.codes import coded_design_warning
 from scalebayes.counting import (
     COUNTINGS,
     Architecture,
@@ -341,7 +342,7 @@ def _architecture(study):
 
 def _design_warnings(runs):
     warnings = (_one_line(runs), _unusual_sizes(runs), _repeated_data(runs))
-    return tuple(warning for warning in warnings if warning)
+    return tuple(coded_design_warning(warning) for warning in warnings if warning)
 
 
 def _one_line(runs):
