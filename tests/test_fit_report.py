@@ -9,7 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fits import epoch_latents, fits_of_three, study_of, tree_without_sampling, user_study
+from fits import (
+    TRUTHS,
+    epoch_latents,
+    fits_of_three,
+    study_of,
+    sweep,
+    tree_without_sampling,
+    user_study,
+)
 
 import scalebayes as sb
 from scalebayes import cli
@@ -20,8 +28,10 @@ from scalebayes.fit_facts import FORMULAS, NOT_SAID, checklist, priors_table, re
 from scalebayes.fit_findings import answers_of, budget_names, headline, warnings_of
 from scalebayes.hypotheses import hypothesis_names, load_hypothesis
 from scalebayes.laws import LAWS
+from scalebayes.literature import with_literature
 from scalebayes.markdown import markdown_table
 from scalebayes.optimum import CHINCHILLA_COMPUTE
+from scalebayes.population import pool_settings
 
 ITEMS = (
     *("study", "source of the runs", "citation of the data", "licence of the data"),
@@ -285,6 +295,23 @@ def test_a_population_has_a_report_with_its_studies_and_priors(tmp_path):
         assert digest in made.html
     assert "spread between groups ~ HalfNormal(0.3)" in made.html
     assert "equal-tailed" in made.sentences[0]
+
+
+@pytest.mark.slow
+def test_a_fit_with_literature_is_reported_beside_the_study_alone():
+    *others, alone = fits_of_three()
+    study = sweep("third", *TRUTHS["third"], 2)
+    joined = with_literature(alone, study, others, pool_settings(500, 500, 4, 1, 1))
+    made = sb.report(joined)
+    said = [one for one in made.sentences if "5.76e23" in one]
+    assert [one.split(":")[0] for one in said] == ["With literature", "Alone"]
+    assert "with the published ratios too" in said[0]
+    assert "have probability" in made.sentences[-1] or "lies outside" in made.sentences[-1]
+    assert "What is the literature&#x27;s" in made.html
+    table = priors_table(joined).set_index("quantity")["meaning"]
+    assert "replaced by what the published studies" in table["log_alpha"]
+    items = checklist(joined).set_index("item")["what"]
+    assert items["literature (prior of the exponents)"] == "first, second"
 
 
 @pytest.mark.slow
