@@ -31,7 +31,7 @@ from scalebayes.cli_report import report
 from scalebayes.console import Commands, end, given, print_json, print_text, sentence
 from scalebayes.errors import InputError
 from scalebayes.options import (
-    Cache,
+    CacheFolder,
     Chains,
     Columns,
     Context,
@@ -47,6 +47,7 @@ from scalebayes.options import (
     Gated,
     Json,
     LossUnit,
+    NoCache,
     Rows,
     Runs,
     Seed,
@@ -110,7 +111,8 @@ def fit(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
-    cache: Cache = True,
+    no_cache: NoCache = False,
+    cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
     """Fit a scaling law to runs: the posterior of its coefficients, saved for other commands."""
@@ -128,7 +130,7 @@ def fit(
     suffix = "-with-literature" if with_literature else ""
     path = writable(out or Path(f"{study.name}-{hypothesis.name}{suffix}.nc"))
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
-    settings |= {"literature": with_literature, "random_seed": seed, "cache": cache}
+    settings |= {"literature": with_literature, "random_seed": seed, "cache": not no_cache}
     result = sb.fit(study, hypothesis, **settings)
     _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     sb.save_fit(result, path)
@@ -238,12 +240,15 @@ def reconcile(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
-    cache: Cache = True,
+    no_cache: NoCache = False,
+    cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
     """Fit the published studies and show why their compute-optimal answers differ."""
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
-    result = sb.reconcile(out=out, studies=study or None, random_seed=seed, cache=cache, **settings)
+    result = sb.reconcile(
+        out=out, studies=study or None, random_seed=seed, cache=not no_cache, **settings
+    )
     if as_json:
         print_json(result.summary.to_dict("records"), converged=result.converged)
     else:

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+import scalebayes as sb
 from scalebayes.arguments import writable
 from scalebayes.console import end, print_json
 from scalebayes.errors import InputError
-from scalebayes.options import Cache, Cores, Json, Seed
+from scalebayes.options import CacheFolder, Cores, Json, NoCache, Seed
 
 
 def calibrate(
@@ -27,7 +28,8 @@ def calibrate(
     figure: Annotated[Path | None, typer.Option(help="Figure to write: svg, pdf or png.")] = None,
     seed: Seed = 1,
     cores: Cores = None,
-    cache: Cache = True,
+    no_cache: NoCache = False,
+    cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
     """Judge intervals by runs that the fits did not see."""
@@ -36,15 +38,16 @@ def calibrate(
     from scalebayes.forecast import forecast as forecasts
     from scalebayes.forecast import summary
     from scalebayes.forecast_subsamples import subsample_scores
-    from scalebayes.progress import status_line
+    from scalebayes.progress import step_bar
     from scalebayes.text_table import text_table
 
     if not forecast:
         msg = "calibrate: say what to judge: --forecast."
         raise InputError(msg)
     path = None if figure is None else writable(figure)
-    same = {"random_seed": seed, "cores": cores, "cache": cache}
-    with status_line(None, "forecasts") as advance:
+    same = {"random_seed": seed, "cores": cores, "cache": not no_cache}
+    n_studies = len(study or sb.DEFAULT_STUDIES)
+    with step_bar(None, n_studies * (3 if few_runs else 2)) as advance:
         result = forecasts(study or None, hypothesis=model, advance=advance, **same)
         rows = subsample_scores(result.known, advance=advance, **same) if few_runs else None
     if as_json:

@@ -9,7 +9,7 @@ import scalebayes as sb
 from scalebayes.arguments import read_pairs
 from scalebayes.console import end, given, print_json
 from scalebayes.errors import InputError
-from scalebayes.options import Cache, Chains, Cores, Draws, Json, Seed, Tune
+from scalebayes.options import CacheFolder, Chains, Cores, Draws, Json, NoCache, Seed, Tune
 
 
 def compare(
@@ -46,13 +46,14 @@ def compare(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
-    cache: Cache = True,
+    no_cache: NoCache = False,
+    cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
     """Compare hypotheses on the same runs: evidence, left-out predictions, a verdict in words."""
     from scalebayes.compare_report import comparison_rows, comparison_text
 
-    options = {"random_seed": seed, "cache": cache, **given(cores=cores)}
+    options = {"random_seed": seed, "cache": not no_cache, **given(cores=cores)}
     fitted = _fits(fits, model, **options, **given(draws=draws, tune=tune, chains=chains))
     table = sb.compare(
         fitted,

@@ -8,7 +8,7 @@ import typer
 import scalebayes as sb
 from scalebayes.arguments import read_pairs, writable
 from scalebayes.console import end, given, print_json, print_text
-from scalebayes.options import Cache, Chains, Cores, Draws, Json, Seed, Tune
+from scalebayes.options import CacheFolder, Chains, Cores, Draws, Json, NoCache, Seed, Tune
 
 
 def pool(
@@ -34,7 +34,8 @@ def pool(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
-    cache: Cache = True,
+    no_cache: NoCache = False,
+    cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
     """Pool studies: the population that their scaling exponents come from, and a new study's."""
@@ -52,9 +53,9 @@ def pool(
     names = fits or list(sb.DEFAULT_STUDIES)
     hypothesis = sb.load_hypothesis(model)
     check_poolable(hypothesis)
-    same = {"random_seed": seed, "cache": cache, **given(cores=cores)}
+    same = {"random_seed": seed, "cache": not no_cache, **given(cores=cores)}
     fitted = [_fit_of(name, hypothesis, **same) for name in names]
-    result = sb.pool(fitted, random_seed=seed, cache=cache, **settings)
+    result = sb.pool(fitted, random_seed=seed, cache=not no_cache, **settings)
     rows, text = population_rows(result), population_text(result)
     if asked is not None:
         new = sb.new_study(result, asked, random_seed=seed)

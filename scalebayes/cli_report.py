@@ -9,7 +9,7 @@ import scalebayes as sb
 from scalebayes.arguments import read_architecture, writable
 from scalebayes.console import end, given, print_json
 from scalebayes.errors import InputError
-from scalebayes.options import Cache, Cores, Counting, Family, Json, Seed
+from scalebayes.options import CacheFolder, Cores, Counting, Family, Json, NoCache, Seed
 
 
 def report(
@@ -37,7 +37,8 @@ def report(
     ] = None,
     seed: Seed = 1,
     cores: Cores = None,
-    cache: Cache = True,
+    no_cache: NoCache = False,
+    cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
     """Write a result's report: one self-contained page of figures, tables and how to redo it.
@@ -49,7 +50,7 @@ def report(
         msg = f"--markdown {markdown}: the page goes there already; choose another file."
         raise InputError(msg)
     result = _results(fits)
-    options = {} if len(fits) == 1 else {"cache": cache, **given(cores=cores)}
+    options = {} if len(fits) == 1 else {"cache": not no_cache, **given(cores=cores)}
     if leave_out is not None:
         if len(fits) == 1:
             msg = "--leave-out is for several fits, which are compared."

@@ -1,7 +1,5 @@
 """Hypotheses side by side: evidence, probability, leave-out scores, stacking weights, verdicts."""
 
-import contextlib
-import sys
 import warnings
 
 import numpy as np
@@ -19,6 +17,7 @@ from scalebayes.leave_out import (
     trajectory_labels,
 )
 from scalebayes.prior_width import WIDTHS, widths_of
+from scalebayes.progress import status_line
 from scalebayes.verdicts import (
     flips,
     log_prior_probabilities,
@@ -111,8 +110,8 @@ def compare(
     kinds = _checked_kinds(leave_out)
     options = {"random_seed": random_seed, "cores": cores, "cache": cache}
     scores, notes = {}, []
-    with _progress(progressbar) as advance:
-        options |= {"sensitivity": sensitivity, "advance": advance}
+    with status_line(progressbar, "compare", doing="leaving rows out") as advance:
+        options |= {"sensitivity": sensitivity, "advance": advance or (lambda _: None)}
         for study, alike in studies.items():
             scores[study], found = _scores(alike, kinds, options, force=force)
             notes += [f"{study}: {note}" for note in found]
@@ -333,15 +332,3 @@ def _verdict(evidence, log_prior, *, left_out):
     heights = np.array([one.log_evidence for one in evidence.values()])
     errors = np.array([one.se for one in evidence.values()])
     return verdict(list(evidence), heights, errors, log_prior, left_out=left_out)
-
-
-@contextlib.contextmanager
-def _progress(shown):
-    """Show one line of progress on stderr; silent when that is not a terminal."""
-    if not (sys.stderr.isatty() if shown is None else shown):
-        yield lambda _: None
-        return
-    from rich.console import Console  # only where something is shown
-
-    with Console(stderr=True).status("compare") as status:
-        yield lambda text: status.update(f"compare: {text} done")

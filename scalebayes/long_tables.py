@@ -3,6 +3,8 @@
 Every row stays in the table with the reason why it is not used.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -20,7 +22,7 @@ NOT_LAST = "not the last step of its run"
 
 
 def refuse_unusable_rows(
-    rows: str, tokens_per_step: float | None, columns: dict, *, source: str
+    rows: str, tokens_per_step: float | None, columns: Mapping, *, source: str
 ) -> None:
     """Raise a `StudyError` when `rows`, or an option that goes with it, cannot be used."""
     if rows not in ROWS:

@@ -1,9 +1,18 @@
 """Options that several commands take, with their help."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _use_cache_folder(folder: Path | None):
+    """Let every cached result of this process be in a folder, if one is given."""
+    if folder is not None:
+        os.environ["SCALEBAYES_CACHE"] = str(folder.absolute())
+    return folder
+
 
 Runs = Annotated[
     str,
@@ -52,7 +61,17 @@ Draws = Annotated[int | None, typer.Option(help="Draws kept per chain; 1000 unle
 Tune = Annotated[int | None, typer.Option(help="Draws per chain to adapt the sampler.")]
 Chains = Annotated[int | None, typer.Option(help="Chains; 4 unless given.")]
 Cores = Annotated[int | None, typer.Option(help="Chains run at once; changes no number.")]
-Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Re-use fits made before.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Make every fit anew, and keep none.")]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        callback=_use_cache_folder,
+        help="Where fits are kept and looked for; else $SCALEBAYES_CACHE, else the user's cache "
+        "folder.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: version, converged, rows.")]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A file that fit wrote.")]
 Family = Annotated[

@@ -20,8 +20,10 @@ from scalebayes.small_multiples import (
     styled,
 )
 
-_SHOWN = ("E", "K", "A", "B", "alpha", "beta", "a", "gamma", "q", "kappa")
-_SHOWN += ("sigma", "nu", "eta", "tau", "omega")
+_SHOWN = (
+    *("E", "K", "A", "B", "alpha", "beta", "a", "gamma", "q", "kappa"),
+    *("sigma", "nu", "eta", "tau", "omega"),
+)
 _UNITS = {"E": "nats/token", "K": "nats/token", "A": "nats at N = 1", "B": "nats at D = 1"}
 _UNITS |= {"omega": "vocabulary matrices"}
 _STRAIGHT = ("a", "q", "kappa", "omega")  # on a plain axis; all others are positive: logarithmic

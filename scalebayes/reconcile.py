@@ -1,9 +1,7 @@
 """The main job: every default study's posterior of its law and of the compute-optimal ratio."""
 
-import contextlib
 import json
 import shutil
-import sys
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from scalebayes.hypothesis_table import hypothesis_rows
 from scalebayes.page import svg_text
 from scalebayes.population import pool
 from scalebayes.population_report import population_rows
+from scalebayes.progress import step_bar
 from scalebayes.reconcile_page import checks_section, figure_sections, reconciliation_page
 from scalebayes.report import study_summary
 from scalebayes.storage import file_digest, save_fit
@@ -121,7 +120,7 @@ def reconcile(
     settings = dict(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
     fits = {}
     with (
-        _progress(progressbar, 2 * len(chosen) + _FURTHER_STEPS) as advance,
+        step_bar(progressbar, 2 * len(chosen) + _FURTHER_STEPS) as advance,
         warnings.catch_warnings(),
         threadpool_limits(1),  # small matrices: threads of BLAS would only wait for each other
     ):
@@ -286,24 +285,3 @@ def _checked_folder(out):
         msg = f"{out}: holds something that is not a result of reconcile; choose another --out."
         raise ResultError(msg)
     return out.resolve()
-
-
-@contextlib.contextmanager
-def _progress(shown, n_steps):
-    """Show a progress bar on stderr; silent when that is not a terminal."""
-    if not (sys.stderr.isatty() if shown is None else shown):
-        yield lambda text: None
-        return
-    from rich.console import Console  # only where something is shown
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=n_steps)
-        steps = iter(range(n_steps))  # what is done when the next one begins
-        yield lambda text: bar.update(task, completed=next(steps), description=text)

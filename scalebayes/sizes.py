@@ -126,8 +126,9 @@ def with_n_of_shapes(
         needed = "d_model and n_layers"
         needed += "" if counting == "body" else ", vocab_size (a column or an option)"
         needed += " and tied or untied" if counting == "total" else ""
+        first = table.where(int(np.flatnonzero(unknown)[0]))
         msg = (
-            f"{table.where(unknown.idxmax())}: there is no column N, and it cannot be computed "
+            f"{first}: there is no column N, and it cannot be computed "
             f"from the shapes as {counting!r} ({int(unknown.sum())} rows): {needed} must be known."
         )
         raise StudyError(coded("SB217", msg))
@@ -183,7 +184,7 @@ def agreement_note(runs: pd.DataFrame, *, counting: str, shapes: Shapes) -> tupl
         return ()
     if counting != "unknown" and counting not in distance:
         return ()
-    best = min(distance, key=distance.get)
+    best = min(distance, key=lambda name: distance[name])
     said = (
         "what N counts was not said"
         if counting == "unknown"

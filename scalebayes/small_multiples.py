@@ -6,6 +6,7 @@ Figures are made with matplotlib's objects alone, so that no state of pyplot is 
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import xarray as xr
 from matplotlib import rc_context
@@ -19,7 +20,7 @@ BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 INK, GREY, PALE = "#222222", "#6E6E6E", "#E4E4E4"
 RED = "#B00020"  # of warnings, which are always in words too
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same look on every machine
     "font.size": 10.0,
     "text.color": INK,

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def load_study(name: str | Study, *, window: str | Mapping = "default") -> Study
     limits = _window(facts.pop("window", {}), window, name=name)
     table = _run_columns(rows, facts).assign(left_out=_left_out(rows, limits))
     if not (table["left_out"] == "").any():
-        msg = f"{name}: the window {dict(window)} leaves none of {len(rows)} rows. Widen it."
+        msg = f"{name}: the window {window} leaves none of {len(rows)} rows. Widen it."
         raise StudyError(msg)
     return Study(
         name=name,
@@ -204,7 +205,8 @@ def read_runs(
     StudyError
         When anything in the table is wrong or unlikely; it says where and what to do.
     """
-    matrices = {"vocab_size": vocab_size, "tied": tied, "context_length": context_length}
+    matrices: dict[str, Any] = {"vocab_size": vocab_size, "tied": tied}
+    matrices["context_length"] = context_length
     sweep = read_sweep(
         source,
         columns=columns,

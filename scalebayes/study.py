@@ -124,7 +124,8 @@ class Study:
     def left_out(self) -> dict[str, int]:
         """Reason -> number of rows left out for it, in order of first appearance."""
         reasons = self.table["left_out"]
-        return reasons[reasons != ""].value_counts(sort=False).to_dict()
+        counts = reasons[reasons != ""].value_counts(sort=False)
+        return {str(reason): int(n) for reason, n in counts.items()}
 
     @property
     def rows_note(self) -> str:

@@ -90,8 +90,8 @@ def read_sweep(
     assumed += note
     runs, shapes = with_tied_column(table, runs, shapes, names)
     if from_shapes:
-        stated = {"counting": counting, "shapes": shapes}
-        runs, note = with_n_of_shapes(table, runs, unused == "", **stated)
+        counted = runs, unused == ""
+        runs, note = with_n_of_shapes(table, *counted, counting=counting, shapes=shapes)
         assumed += note
     missing = _missing(table, runs, names, unused, drop=drop_missing)
     present = runs[missing == ""]
