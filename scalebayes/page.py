@@ -64,7 +64,8 @@ tbody tr:last-child>*{border-bottom:0}
 .banner{border:2px solid var(--bad);background:var(--bad-page);border-radius:6px;padding:.5em 1em;
 margin:1em 0}
 .banner ul{margin:0;padding-left:1.1em;max-width:none}
-@media (max-width:600px){th,td{padding:.3em .5em}.long{min-width:9em;overflow-wrap:anywhere}}
+@media (max-width:600px){th,td{padding:.3em .5em}td:not(.num){white-space:normal}
+.long{min-width:9em;overflow-wrap:anywhere}}
 @media print{:root{--ink:#000;--soft:#333;--page:#fff;--line:#bbb;--head:#eee;--bad:#a3001b;
 --bad-page:#fff;--link:#000}
 body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}

@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from scalebayes.discrepant_optimum import with_discrepancy
 from scalebayes.law_views import common_counting
-from scalebayes.optimum import CHINCHILLA_COMPUTE, optimal
+from scalebayes.optimum import CHINCHILLA_COMPUTE, compute_range, optimal
 from scalebayes.small_multiples import (
     BLUE,
     GREEN,
@@ -26,7 +26,6 @@ from scalebayes.small_multiples import (
 from scalebayes.study_plots import (
     RULE_OF_THUMB,
     compute_label,
-    data_range,
     draw_extrapolation,
     fill_bands,
     ratio_axes,
@@ -35,6 +34,7 @@ from scalebayes.study_plots import (
 
 _WITH = "tokens_per_parameter_with_discrepancy"
 _POINTS = 40
+_WIDEST = (1e17, 1e25)  # FLOP, where the runs' compute is not known in these terms
 _BELOW, _ABOVE = 3.0, 30.0  # how far the curve goes beyond the runs, in factors of compute
 
 
@@ -58,7 +58,7 @@ def plot_optimal_ratio(fit, *, counting=None, architecture=None, discrepancy=Tru
     Figure
         Median (solid over the runs' compute, dashed beyond) with 50% and 90% equal-tailed bands if
         the law holds exactly; lines at the median and at both ends of the 50% and 90% interval with
-        the discrepancy. Shaded: compute of the runs.
+        the discrepancy. Shaded: compute of the runs, where it is known in these terms.
 
     Raises
     ------
@@ -66,8 +66,10 @@ def plot_optimal_ratio(fit, *, counting=None, architecture=None, discrepancy=Tru
         When the count is latent, no shapes are known and none are given.
     """
     asked = _asked(fit, counting, architecture)
-    low, high = data_range(fit, optimal(fit, [CHINCHILLA_COMPUTE], **asked))
-    ends = low / _BELOW, max(high * _ABOVE, CHINCHILLA_COMPUTE * 3)
+    limits = compute_range(fit, **asked)
+    ends = _WIDEST
+    if limits is not None:
+        ends = limits[0] / _BELOW, max(limits[1] * _ABOVE, CHINCHILLA_COMPUTE * 3)
     curve = optimal(fit, np.geomspace(*ends, _POINTS), **asked)
     bands = {"exact": quantiles(curve["tokens_per_parameter"])}
     if discrepancy and fit.attrs.get("law") != "isoflop":
@@ -75,11 +77,12 @@ def plot_optimal_ratio(fit, *, counting=None, architecture=None, discrepancy=Tru
         bands["discrepancy"] = quantiles(both[_WITH])
     figure = empty_figure((5.6, 4.8))
     ax = figure.subplots()
-    _draw(ax, bands, low, high)
+    _draw(ax, bands, limits)
     ratio_axes(ax, bands)
     _hold_bands(ax, bands)
     _ratio_ticks(ax)
-    draw_extrapolation(ax, high)
+    if limits is not None:
+        draw_extrapolation(ax, limits[1])
     fit_title(ax, fit)
     add_note(ax, prior_note(fit), unsolved_note(curve))
     ax.set_xlabel(compute_label([curve.attrs]).replace("(FLOP), ", "(FLOP),\n"))
@@ -94,10 +97,12 @@ def _asked(fit, counting, architecture):
     return {"counting": counting, "architecture": architecture}
 
 
-def _draw(ax, bands, low, high):
+def _draw(ax, bands, limits):
     exact = bands["exact"]
     compute, median = exact["compute"], exact.sel(quantile=0.5)
-    ax.axvspan(low, high, color=PALE, linewidth=0, zorder=0, label="_data")
+    low, high = limits or (np.inf, -np.inf)
+    if limits is not None:
+        ax.axvspan(low, high, color=PALE, linewidth=0, zorder=0, label="_data")
     ax.axhline(RULE_OF_THUMB, color=INK, linewidth=0.9, linestyle=":")
     ax.axvline(CHINCHILLA_COMPUTE, color=GREEN, linewidth=1.2)
     fill_bands(ax, compute, exact)

@@ -149,7 +149,7 @@ def residual_rms(observed, predicted):
 
 def _ratio_panel(ax, fit, curve, bands):
     compute = bands["compute"]
-    low, high = data_range(fit, curve)
+    low, high = _data_range(fit, curve)
     ax.axvspan(low, high, color=PALE, linewidth=0, zorder=0, label="_data")
     ax.axhline(RULE_OF_THUMB, color=INK, linewidth=0.9, linestyle=":")
     ax.axvline(CHINCHILLA_COMPUTE, color=GREEN, linewidth=1.2)
@@ -175,7 +175,7 @@ def draw_extrapolation(ax, high):
     ax.text(CHINCHILLA_COMPUTE / 1.4, 0.925, f"{decades:.1f} decades", **style)
 
 
-def data_range(fit, curve):
+def _data_range(fit, curve):
     """Return least and greatest compute of the runs, in the curve's own terms."""
     terms = {"counting": curve.attrs.get("counting"), "flops": curve.attrs.get("flops", "6ND")}
     family = "study" if fit.attrs.get("architecture") else None

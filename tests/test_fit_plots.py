@@ -12,6 +12,7 @@ from scipy import stats
 
 import scalebayes as sb
 from scalebayes.check_plots import SHOWN
+from scalebayes.counting import Architecture
 from scalebayes.errors import InputError
 from scalebayes.figure_files import save_figure
 from scalebayes.law_views import budgets_of, view_of
@@ -207,6 +208,13 @@ def test_the_curve_with_discrepancy_is_wider_beyond_the_runs_and_named():
     widths = np.log(np.max(outer, axis=0) / np.min(outer, axis=0))
     assert widths[-1] > 3 * np.interp(1e20, compute, widths)
     assert "with discrepancy" in words(figure)
+
+
+def test_where_the_runs_compute_is_not_known_nothing_is_shaded():
+    family = Architecture(aspect_ratio=64.0, vocab_size=32000, tied=True)
+    figure = sb.plot_optimal_ratio(small_fit(), counting="body", architecture=family)
+    assert drawn(figure, "data") == []
+    assert np.isnan(drawn(figure, "exact")[0].get_ydata()).all()
 
 
 def test_the_isoflop_law_has_a_curve_without_discrepancy():
