@@ -33,6 +33,7 @@ reconcile: venv
 	$(BIN)/scalebayes reconcile --out '$(OUT)' $(RECONCILE_ARGS)
 
 docs:
+	@rm -rf docs/api docs/generated docs/notebooks
 	@EXTRAS=docs sh tools/make_venv.sh
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 

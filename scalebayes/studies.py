@@ -71,7 +71,8 @@ def load_study(name: str | Study, *, window: str | Mapping = "default") -> Study
         One of `studies().index`. A `Study` is returned as it is.
     window : str or mapping
         "default", the study's own window; "none", every row; or changes to the default:
-        min_/max_tokens, min_/max_parameters, min_/max_tokens_per_parameter (floats or None; N as
+        min_tokens, max_tokens, min_parameters, max_parameters, min_tokens_per_parameter and
+        max_tokens_per_parameter (floats or None; N as
         reported), outliers, best_hparams_only and known_shapes_only (bools).
 
     Raises

@@ -79,8 +79,9 @@ FIGURES = {
     ),
     "shrinkage": (
         "Shrinkage",
-        'pooled = sb.pool(["marin2026-comma", "marin2026-dclm", "hoffmann2022-epoch",\n'
-        '                  "muennighoff2023-oneepoch"], "hoffmann-total")\n'
+        'names = ["marin2026-comma", "marin2026-dclm", "hoffmann2022-epoch"]\n'
+        'names += ["muennighoff2023-oneepoch", "li2025-misfitting"]\n'
+        'pooled = sb.pool([sb.fit(name, "hoffmann-total") for name in names])\n'
         "figure = plots.plot_shrinkage(pooled)",
         "Studies alone and in their population.",
     ),
