@@ -35,7 +35,7 @@ reconcile: venv
 docs:
 	@rm -rf docs/api docs/generated docs/notebooks
 	@EXTRAS=docs sh tools/make_venv.sh
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 types:
 	@EXTRAS=types sh tools/make_venv.sh
