@@ -214,14 +214,13 @@ app.command("cache", epilog="Example: scalebayes cache --clear")(cache_command)
 @app.command(epilog="Example: scalebayes studies --json")
 def studies(as_json: Json = False):
     """List the published studies that are bundled."""
-    from scalebayes import formatting
-
-    table = sb.studies().reset_index()
     if as_json:
-        print_json(table.to_dict("records"))
+        print_json(sb.studies().reset_index().to_dict("records"))
         return
-    shown = ["study", "n_used", "n_rows", "counting", "corpus", "citation"]
-    typer.echo(formatting.frame_text(table[shown]))
+    from scalebayes.listing import listed_studies
+    from scalebayes.text_table import columns_text
+
+    typer.echo(columns_text(listed_studies()))
 
 
 app.command(epilog="Example: scalebayes models hoffmann-total --latex")(models)

@@ -1,9 +1,9 @@
 """The command `optimal`: a fit and budgets -> what to train, and what other choices cost."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 import scalebayes as sb
@@ -122,12 +122,13 @@ def read_curve(text):
     except (IndexError, ValueError) as error:
         msg = f"--curve: {text!r} is not of the form from:to or from:to:n, as 1e20:1e25:11."
         raise InputError(msg) from error
-    if len(ends) > 3 or not 0 < low < high < np.inf or (count is not None and count < 2):
+    if len(ends) > 3 or not 0 < low < high < math.inf or (count is not None and count < 2):
         msg = f"--curve: {text!r}: two rising budgets are needed, and a number of 2 or more."
         raise InputError(msg)
     if count is None:
-        count = int(np.ceil(_POINTS_PER_DECADE * np.log10(high / low) - 1e-9)) + 1
-    return np.geomspace(low, high, count).tolist()
+        count = math.ceil(_POINTS_PER_DECADE * math.log10(high / low) - 1e-9) + 1
+    step = math.log(high / low) / (count - 1)
+    return [low, *(low * math.exp(step * i) for i in range(1, count - 1)), high]
 
 
 def _plan(N, D):

@@ -1,4 +1,4 @@
-"""A DataFrame of texts as a plain table for a terminal."""
+"""Texts as a plain table for a terminal."""
 
 
 def text_table(table, *, gap="  "):
@@ -16,12 +16,28 @@ def text_table(table, *, gap="  "):
     str
     """
     shown = table.loc[:, (table != "").any()]
-    heads = [_two_lines(str(name)) for name in shown]
-    columns = [[*head, *shown[name].astype(str)] for head, name in zip(heads, shown, strict=True)]
-    widths = [max(map(len, column)) for column in columns]
+    return columns_text({str(name): list(shown[name].astype(str)) for name in shown}, gap=gap)
+
+
+def columns_text(columns, *, gap="  "):
+    """Return columns of texts side by side, their headers wrapped over two lines.
+
+    Parameters
+    ----------
+    columns : dict of str to list of str
+        Header -> cells, as many in each.
+    gap : str
+        Between columns.
+
+    Returns
+    -------
+    str
+    """
+    cells = [[*_two_lines(head), *texts] for head, texts in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
     lines = [
         gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*columns, strict=True)
+        for row in zip(*cells, strict=True)
     ]
     return "\n".join([*lines[:2], gap.join("-" * width for width in widths), *lines[2:]])
 

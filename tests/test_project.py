@@ -89,6 +89,7 @@ ORDER = (
         "synthesis_plots",
     ),
     *(
+        "listing",
         "text_table",
         "json_rows",
         "report",

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from scalebayes.errors import StudyError
+from scalebayes.listing import LISTED, listed_studies
 from scalebayes.studies import DEFAULT_STUDIES, RUN_COLUMNS, load_study, read_runs, studies
 
 ROWS_USED = {  # used, in all; under the default windows
@@ -554,3 +555,9 @@ def test_a_users_study_is_named_after_its_file_and_is_its_own_group(tmp_path):
 def test_a_users_record_is_plain_json():
     study = read_runs(shaped("total")[0], counting="total", vocab_size=1000, tied=False)
     assert json.loads(json.dumps(study.record(), allow_nan=False))["n_used"] == 12
+
+
+def test_the_short_list_of_studies_is_what_the_tables_say():
+    listed = pd.DataFrame(listed_studies())
+    table = studies().reset_index()[list(LISTED)].astype(str)
+    assert listed.to_dict("records") == table.to_dict("records")

@@ -4,9 +4,9 @@
 
 Reads runs/, optima/, architectures/ and published_estimates.csv. Writes to scalebayes/data:
 <study>.csv, published.csv (exponents of the bundled studies), published_estimates.csv,
-porian2024_optima.csv and hoffmann2022_shapes.csv. A table that disagrees with studies.toml stops
-it. Running it again gives the same bytes. To bundle another study, describe it in studies.toml and
-add it to `STUDIES`.
+porian2024_optima.csv, hoffmann2022_shapes.csv and listing.csv. A table that disagrees with
+studies.toml stops it. Running it again gives the same bytes. To bundle another study, describe it
+in studies.toml and add it to `STUDIES`.
 """
 
 import argparse
@@ -15,6 +15,9 @@ import tomllib
 from pathlib import Path
 
 import pandas as pd
+
+import scalebayes as sb
+from scalebayes.listing import LISTED
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "scalebayes" / "data"
@@ -261,6 +264,7 @@ def main():
     write(with_our_words(optima, OPTIMA), DATA / "porian2024_optima.csv")
     shapes = read(source / "architectures" / "hoffmann2022_table_a9.csv")
     write(shapes.rename(columns=SHAPES)[list(SHAPES.values())], DATA / "hoffmann2022_shapes.csv")
+    write(sb.studies().reset_index()[list(LISTED)], DATA / "listing.csv")
 
 
 def read(path):
