@@ -92,7 +92,7 @@ def main():
     ]
     for seed in range(arguments.repeats):
         ratios, amplitudes = widening(seed)
-        cells = [f"{one - 1:+.0%}" for one in ratios.mean(axis=0)]
+        cells = [f"{round(one - 1, 2) + 0.0:+.0%}" for one in ratios.mean(axis=0)]
         cells += [f"{one:.4f}" for one in amplitudes.values()]
         lines.append(f"| {seed + 1} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
