@@ -6,7 +6,7 @@ without its whole group.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -97,6 +97,8 @@ class Forecast:
         Learned from all studies.
     known : dict of str to Known
         What each study was judged with.
+    densities : dict of (str, float, str) to ndarray
+        Study, share and method -> log predictive density of each held-out run, nats, of log loss.
     """
 
     losses: pd.DataFrame
@@ -105,6 +107,7 @@ class Forecast:
     problems: tuple[str, ...]
     discrepancy: Discrepancy
     known: dict[str, Known]
+    densities: dict[tuple[str, float, str], np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def forecast(
@@ -167,7 +170,7 @@ def forecast(
             problems.append(f"{one.attrs['study']}: {one.attrs['problems']}")
     groups = {study.name: study.group or study.name for study in chosen}
     learner = Learner([record_of(fits[key], splits[key], study=key[0]) for key in splits])
-    losses, optima, every = [], [], {}
+    losses, optima, every, densities = [], [], {}, {}
     for name in dict.fromkeys(key[0] for key in splits):
         if advance is not None:
             advance(f"scores: {name}")
@@ -181,9 +184,10 @@ def forecast(
         every[name] = Known(discrepancy=known, literature=ratio_literature(others))
         for key in [one for one in splits if one[0] == name]:
             place = {"study": name, "share": key[1]}
-            scored = _scored(fits[key], splits[key], every[name], random_seed)
-            losses += [place | row for row in scored[0]]
-            optima += [place | row for row in scored[1]]
+            rows, found_optima = _scored(fits[key], splits[key], every[name], random_seed)
+            densities |= {(*key, row["method"]): row.pop("log_density") for row in rows}
+            losses += [place | row for row in rows]
+            optima += [place | row for row in found_optima]
     whole, found = learner.learn(random_seed=random_seed)
     problems += [f"discrepancy: {one}" for one in found]
     return Forecast(
@@ -193,6 +197,7 @@ def forecast(
         problems=tuple(problems),
         discrepancy=whole,
         known=every,
+        densities=densities,
     )
 
 
@@ -289,7 +294,8 @@ def _loss_rows(fitted, split, posterior, values, coefficients, boot, rng):
 
 def _loss_row(method, new, truth, terms):
     row = {"method": method, "n": len(truth)}
-    row["log_score"] = float((logsumexp(terms, axis=1) - np.log(terms.shape[1])).mean())
+    row["log_density"] = logsumexp(terms, axis=1) - np.log(terms.shape[1])
+    row["log_score"] = float(row["log_density"].mean())
     row["crps"] = float(crps(new, truth).mean())
     for level in LEVELS:
         row[f"coverage_{level * 100:.0f}"] = float(covered(new, truth, prob=level).mean())

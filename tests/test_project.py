@@ -68,7 +68,7 @@ ORDER = (
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),
     *("scores", "held_out", "discrepancy_evidence", "discrepancy_model", "forecast"),
-    "forecast_subsamples",
+    *("forecast_stacking", "forecast_subsamples"),
     *(
         "simulate",
         "calibrate",
