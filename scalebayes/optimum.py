@@ -78,6 +78,14 @@ def optimal_allocation(compute, *, A, B, alpha, beta, q=1.0):
     References
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556, eq. 4.
+
+    Examples
+    --------
+    >>> from scalebayes.optimum import optimal_allocation
+    >>> epoch = {"A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+    >>> N, D = optimal_allocation(5.76e23, **epoch)
+    >>> round(D / N, 1)
+    18.4
     """
     budget = compute / FLOP_PER_PARAMETER_AND_TOKEN
     G = ((alpha / beta) ** q * A / B) ** (1 / (alpha + beta))
@@ -198,6 +206,15 @@ def optimal(fit, compute, *, counting=None, flops="6ND", architecture=None):
         When a budget is not a positive finite number, or the fit's law has no frontier here.
     CountingError
         When the counting or convention is unknown, or needs an architecture that is not given.
+
+    Examples
+    --------
+    >>> import scalebayes as sb
+    >>> fit = sb.fit("hoffmann2022-epoch", progressbar=False)
+    >>> best = sb.optimal(fit, compute=[1e21, 1e24])
+    >>> ratio = best["tokens_per_parameter"].median(("chain", "draw"))
+    >>> [int(round(float(one), -1)) for one in ratio]
+    [20, 20]
     """
     compute = _checked_compute(np.atleast_1d(compute) if np.ndim(compute) == 0 else compute)
     counting = asked_counting(fit, counting)

@@ -80,6 +80,15 @@ def load_study(name: str | Study, *, window: str | Mapping = "default") -> Study
     StudyError
         When there is no such study, or the window is not one of these or leaves no row; or when a
         `Study` is given with a window, which only bundled tables have.
+
+    Examples
+    --------
+    >>> import scalebayes as sb
+    >>> study = sb.load_study("hoffmann2022-epoch")
+    >>> study.n_used, study.n_rows
+    (240, 245)
+    >>> sb.load_study("hoffmann2022-epoch", window={"max_parameters": 1e9}).n_used
+    118
     """
     if isinstance(name, Study):
         return _as_it_is(name, window)
@@ -205,6 +214,18 @@ def read_runs(
     ------
     StudyError
         When anything in the table is wrong or unlikely; it says where and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, scalebayes as sb
+    >>> N, D = (grid.ravel() for grid in np.meshgrid([0.1, 0.3, 1.0], [2.0, 6.0, 20.0]))
+    >>> table = pd.DataFrame({"params": N, "tokens": D, "loss": 2 + 0.4 / N**0.3 + 1 / D**0.3})
+    >>> study = sb.read_runs(
+    ...     table, columns={"N": "params", "D": "tokens"}, units={"N": "B", "D": "B"},
+    ...     counting="total", name="sweep",
+    ... )
+    >>> study.rows_note
+    '9 of 9 rows used'
     """
     matrices: dict[str, Any] = {"vocab_size": vocab_size, "tied": tied}
     matrices["context_length"] = context_length
