@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scalebayes.architecture import Shape
     from scalebayes.attribution import attribute_exponent
     from scalebayes.build import build
+    from scalebayes.calibrate import Calibration, calibrate, calibration_table
     from scalebayes.check import StudyCheck, check
     from scalebayes.classical import ClassicalFit, classical_fit, huber_fit
     from scalebayes.compare import compare
@@ -85,6 +86,9 @@ _HOME = {
     "StudyError": "errors",
     "attribute_exponent": "attribution",
     "build": "build",
+    "Calibration": "calibrate",
+    "calibrate": "calibrate",
+    "calibration_table": "calibrate",
     "check": "check",
     "chinchilla_shapes": "published",
     "classical_fit": "classical",
@@ -139,6 +143,7 @@ _HOME = {
 __all__ = [
     "DEFAULT_STUDIES",
     "Architecture",
+    "Calibration",
     "ClassicalFit",
     "CountingError",
     "Discrepancy",
@@ -155,6 +160,8 @@ __all__ = [
     "alone_of",
     "attribute_exponent",
     "build",
+    "calibrate",
+    "calibration_table",
     "check",
     "chinchilla_shapes",
     "classical_fit",

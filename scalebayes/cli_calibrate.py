@@ -11,14 +11,28 @@ from scalebayes.console import end, print_json
 from scalebayes.errors import InputError
 from scalebayes.options import CacheFolder, Cores, Json, NoCache, Seed
 
+LEAST_P = 0.01
+"""Adjusted p of uniformity below which a quantity is said not to be calibrated."""
+
 
 def calibrate(
     forecast: Annotated[
         bool,
         typer.Option("--forecast", help="Fit below a cut in compute, score on the runs above."),
     ] = False,
+    sbc: Annotated[
+        int | None,
+        typer.Option(
+            "--sbc",
+            metavar="N",
+            help="Simulate N studies from the prior, and see whether posteriors hold the truth.",
+        ),
+    ] = None,
     study: Annotated[
-        list[str] | None, typer.Option(help="A study to take; the default set unless given.")
+        list[str] | None,
+        typer.Option(
+            help="A study to take; the default set unless given, with --sbc hoffmann2022-epoch."
+        ),
     ] = None,
     model: Annotated[str, typer.Option("-m", "--model")] = "hoffmann-total",
     few_runs: Annotated[
@@ -32,7 +46,14 @@ def calibrate(
     cache_folder: CacheFolder = None,
     as_json: Json = False,
 ):
-    """Judge intervals by runs that the fits did not see."""
+    """Judge intervals by runs that the fits did not see, or by truths that were simulated."""
+    path = None if figure is None else writable(figure)
+    if forecast == (sbc is not None):
+        msg = "calibrate: say what to judge: --forecast or --sbc N, one of them."
+        raise InputError(msg)
+    if sbc is not None:
+        _simulate(sbc, study, model, seed=seed, path=path, as_json=as_json)
+        return
     from scalebayes import forecast_report
     from scalebayes.figure_files import save_figure
     from scalebayes.forecast import forecast as forecasts
@@ -41,10 +62,6 @@ def calibrate(
     from scalebayes.progress import step_bar
     from scalebayes.text_table import text_table
 
-    if not forecast:
-        msg = "calibrate: say what to judge: --forecast."
-        raise InputError(msg)
-    path = None if figure is None else writable(figure)
     same = {"random_seed": seed, "cores": cores, "cache": not no_cache}
     n_studies = len(study or sb.DEFAULT_STUDIES)
     with step_bar(None, n_studies * (3 if few_runs else 2)) as advance:
@@ -69,3 +86,36 @@ def calibrate(
         save_figure(forecast_report.plot_forecast(result), path)
         typer.echo(f"Saved to {path}", err=True)
     end(not result.problems)
+
+
+def _simulate(simulations, study, model, *, seed, path, as_json):
+    """Run a simulation-based calibration and show it; exit code 3 where it finds fault."""
+    from scalebayes import calibration_report
+    from scalebayes.calibrate import calibrate as calibrated
+    from scalebayes.calibrate import calibration_table
+    from scalebayes.figure_files import save_figure
+    from scalebayes.progress import step_bar
+    from scalebayes.text_table import text_table
+
+    if study is not None and len(study) != 1:
+        raise InputError("calibrate: --sbc takes one study, whose runs are simulated.")
+    design = study[0] if study else "hoffmann2022-epoch"
+    with step_bar(None, simulations) as advance:
+        result = calibrated(
+            model, design, simulations=simulations, random_seed=seed, advance=advance
+        )
+    table = calibration_table(result)
+    good = bool((table["p_holm"] >= LEAST_P).all())
+    if as_json:
+        rows = table.reset_index().to_dict("records")
+        print_json(rows, converged=good, flagged=sum(map(bool, result.problems)))
+    else:
+        verdict = "No quantity deviates" if good else "NOT CALIBRATED: some quantity deviates"
+        typer.echo(f"{verdict} (adjusted p {'all at least' if good else 'below'} {LEAST_P}).")
+        typer.echo(calibration_report.calibration_sentence(result))
+        typer.echo("\n" + text_table(calibration_report.calibration_texts(result)))
+        typer.echo(f"\n{calibration_report.LEGEND}")
+    if path is not None:
+        save_figure(calibration_report.plot_calibration(result), path)
+        typer.echo(f"Saved to {path}", err=True)
+    end(good)

@@ -124,6 +124,7 @@ ORDER = (
         "console",
     ),
     *(
+        "calibration_report",
         "forecast_report",
         "check_report",
         "cli_models",
