@@ -1,8 +1,9 @@
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from scalebayes import calibrate as module
 from scalebayes.calibrate import (
     LOG_LIKELIHOOD,
     LOG_RATIO,
@@ -14,6 +15,8 @@ from scalebayes.calibrate import (
     uniformity_p,
 )
 from scalebayes.errors import InputError
+
+module = importlib.import_module("scalebayes.calibrate")
 
 N = 200
 

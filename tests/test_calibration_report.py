@@ -1,3 +1,4 @@
+import importlib
 import json
 
 import numpy as np
@@ -6,12 +7,13 @@ import pytest
 from test_calibrate import calibration
 from test_cli import run  # noqa: F401
 
-from scalebayes import calibrate as module
 from scalebayes.calibration_report import (
     calibration_sentence,
     calibration_texts,
     plot_calibration,
 )
+
+module = importlib.import_module("scalebayes.calibrate")
 
 
 def uniform(n=100, seed=1, **more):
