@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.codes import coded
-from scalebayes.column_hints import suggest
+from scalebayes.column_hints import other_loss, suggest
 from scalebayes.counting import flops_counting
 from scalebayes.errors import CountingError, StudyError
 from scalebayes.long_tables import named_rows, refuse_unusable_rows, with_tokens
@@ -49,6 +49,9 @@ _UNITS = {
     "loss": LOSS_UNITS,
 }
 _FLOP_TOLERANCE = 0.01
+
+MOST_NATS = 12.5
+"""Nats per token of a model to which each of 2^18 = 262144 tokens is equally likely, rounded up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,7 @@ def read_sweep(
         tied=shapes.tied,
         assumed=(
             *assumed,
+            *_loss_note(used, names["loss"]),
             *_replicate_note(used),
             *agreement_note(used, counting=counting, shapes=shapes),
         ),
@@ -369,6 +373,16 @@ def _refuse_repeated_names(table, run):
 
 def _or_else(runs, name, values):
     return values if name not in runs else runs[name].where(runs[name] != "", values)
+
+
+def _loss_note(runs, column):
+    """Return what is unlikely about a loss per token, by its size or its column's name."""
+    median, kind = runs["loss"].median(), other_loss(column)
+    found = [f"the name {column!r} looks like {kind}"] if kind else []
+    if median > MOST_NATS:
+        found.append(f"the median loss is {median:.3g} nats per token, above {MOST_NATS:g}")
+    advice = "; a loss per token is needed, and nothing was converted"
+    return (coded("SB118", "; ".join(found) + advice),) if found else ()
 
 
 def _replicate_note(runs):

@@ -6,6 +6,7 @@ No cell is converted here; what a cell must be is the same for every kind of fil
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from scalebayes.errors import StudyError
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
 ENDINGS = (".csv", ".tsv", ".txt", *PARQUET, *JSON_LINES)
 """Endings of files of runs."""
+
+MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none")
+"""Texts that stand for a missing value, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,13 @@ def read_table(source: str | Path | pd.DataFrame) -> Table:
         return _from_json_lines(_decoded(path), source=str(source))
     delimiter = "\t" if ending == ".tsv" else ","
     return _from_text(_decoded(path), source=str(source), delimiter=delimiter)
+
+
+def is_blank(cell) -> bool:
+    """Return whether a cell holds nothing: None, NaN, or one of `MISSING_WORDS` in any case."""
+    if isinstance(cell, str):
+        return cell.strip().lower() in MISSING_WORDS
+    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
 
 
 def _from_frame(frame):
@@ -189,6 +200,7 @@ def _from_text(text, *, source, delimiter):
         raise StudyError(coded("SB202", msg))
     header, *rows = records
     header = [name.strip() for name in header]
+    _refuse_other_separator(source, text, header)
     refuse_duplicate_names(header, source=source)
     if set(map(len, rows)) - {len(header)}:
         ragged = next(i for i, row in enumerate(rows) if len(row) != len(header))
@@ -233,6 +245,32 @@ def _records_line_by_line(text, *, source, delimiter):
 
 def _reader(text, delimiter):
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _refuse_other_separator(source, text, header):
+    """Refuse a table whose header falls into more columns at another separator than at its own."""
+    head, *body = text.lstrip("\r\n").splitlines()[:2]
+    fields = {name: len(head.split(mark)) for name, mark in _SEPARATORS.items()}
+    other = max(fields, key=lambda name: fields[name])
+    mark = _SEPARATORS[other]
+    alike = all(len(line.split(mark)) == fields[other] for line in body)
+    if fields[other] <= len(header) or not alike:
+        return
+    cells = [cell.strip() for line in body for cell in line.split(mark)]
+    decimal = ', decimal=","' if any(map(_DECIMAL_COMMA.fullmatch, cells)) else ""
+    name, shown = Path(source), repr(mark)[1:-1]
+    copy = name.with_name(f"{name.stem}-commas.csv")
+    commas = f'pandas.read_csv("{name}", sep="{shown}"{decimal}).to_csv("{copy}", index=False)'
+    msg = (
+        f"{source}: the header has {fields[other]} columns if {other} separate them, {len(header)} "
+        f"as it is read{' (and the numbers have decimal commas)' if decimal else ''}. Separate "
+        f"columns by commas, with decimal points; in Python: {commas}"
+    )
+    raise StudyError(coded("SB202", msg))
+
+
+_SEPARATORS = {"semicolons": ";", "tabs": "\t", "vertical bars": "|"}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def _ragged(source, line, fields, header):
