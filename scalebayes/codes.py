@@ -234,6 +234,9 @@ CODES = {
 """Code -> what it stands for."""
 
 
+UNLIKELY_LOSS = "SB118"
+"""Code of a warning that is recorded with what was assumed: no unit turns it into a loss."""
+
 DESIGN_WARNINGS = {
     "exponents not identified": "SB103",
     "runs have N outside": "SB104",
