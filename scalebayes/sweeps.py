@@ -81,6 +81,7 @@ def read_sweep(
     """Return the runs of a file or a DataFrame, checked; see `studies.read_runs`."""
     table = read_table(source)
     shapes = Shapes() if shapes is None else shapes
+    _refuse_no_mapping(columns, units, source=table.source)
     refuse_unusable_facts(counting, shapes, source=table.source)
     refuse_unusable_rows(rows, tokens_per_step, columns or {}, source=table.source)
     from_shapes = n_is_asked_of_shapes(table, columns, counting)
@@ -202,6 +203,18 @@ def flops_convention(
 def count_replicates(runs: pd.DataFrame) -> int:
     """Return how many runs share their N and D with an earlier one."""
     return int(runs.duplicated(["N", "D"]).sum())
+
+
+def _refuse_no_mapping(columns, units, *, source):
+    """Refuse columns and units that are no mappings, and columns whose names are no texts."""
+    for what, given in (("columns", columns), ("units", units)):
+        if given is not None and not isinstance(given, Mapping):
+            msg = f'{source}: {what} is {given!r}; it must be a mapping, such as {{"N": "B"}}.'
+            raise StudyError(coded("SB204", msg))
+    wrong = [name for name in (columns or {}).values() if not isinstance(name, str)]
+    if wrong:
+        msg = f"{source}: columns names {wrong[0]!r}; names of columns are texts."
+        raise StudyError(coded("SB204", msg))
 
 
 _REPEATED = "exact duplicate of an earlier row"

@@ -21,6 +21,12 @@ PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
 ENDINGS = (".csv", ".tsv", ".txt", *PARQUET, *JSON_LINES)
 """Endings of files of runs."""
 
+_OTHER_KINDS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet"),
+    **dict.fromkeys((".gz", ".zip", ".xz", ".bz2", ".zst"), "a compressed file"),
+    ".json": "JSON other than lines of one object each (.jsonl)",
+}
+
 MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none")
 """Texts that stand for a missing value, in lower case."""
 
@@ -79,6 +85,11 @@ def read_table(source: str | Path | pd.DataFrame) -> Table:
         raise StudyError(coded("SB201", msg))
     path = Path(source)
     ending = path.suffix.lower()
+    if ending in _OTHER_KINDS:
+        msg = (
+            f"{source}: {_OTHER_KINDS[ending]} is not read; save it as CSV, Parquet or JSON lines."
+        )
+        raise StudyError(coded("SB201", msg))
     if ending in PARQUET:
         return _from_parquet(_bytes(path), source=str(source))
     if ending in JSON_LINES:
@@ -136,6 +147,8 @@ def _json_record(line, where):
     """Return a line's object, objects inside it flattened by "/"."""
     try:
         record = _JSON.decode(line)
+    except RecursionError as error:
+        raise StudyError(coded("SB202", f"{where}: objects lie too deep in each other.")) from error
     except ValueError as error:
         msg = f"{where}: not a JSON object ({error}). Write one object per line."
         raise StudyError(coded("SB202", msg)) from error
@@ -144,9 +157,10 @@ def _json_record(line, where):
         raise StudyError(coded("SB202", msg))
     if dict not in map(type, record.values()):
         return record
-    pairs = list(_flat(record))
     try:
-        return _unique(pairs)
+        return _unique(list(_flat(record)))
+    except RecursionError as error:
+        raise StudyError(coded("SB202", f"{where}: objects lie too deep in each other.")) from error
     except ValueError as error:
         raise StudyError(coded("SB202", f"{where}: {error}. Rename one.")) from error
 

@@ -409,3 +409,17 @@ def test_every_message_that_names_a_row_of_a_file_names_the_file(tmp_path):
     path = with_cell(tmp_path, line=3, column="N", text="x")
     with pytest.raises(StudyError, match=re.escape(str(path))):
         read_runs(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"columns": ["N"]}, "columns is .*must be a mapping"),
+        ({"columns": {"N": 3}}, "names of columns are texts"),
+        ({"units": "B"}, "units is 'B'; it must be a mapping"),
+        ({"vocab_size": "32k"}, "vocab_size is '32k'"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused_with_what_was_given(options, said):
+    with pytest.raises(StudyError, match=said):
+        read_runs(sweep_frame(), **options)
