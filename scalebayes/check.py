@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -164,7 +165,8 @@ def _spent(runs):
 def _target(compute, spent):
     if compute is None:
         return float(spent.max())
-    if not (np.isfinite(compute) and compute > 0):
+    number = isinstance(compute, Real) and not isinstance(compute, bool)
+    if not (number and math.isfinite(compute) and compute > 0):
         msg = f"compute: a budget must be a positive finite number of FLOP, got {compute!r}."
         raise InputError(msg)
     return float(compute)

@@ -13,6 +13,7 @@ from scalebayes.errors import InputError
 from scalebayes.options import Counting, Discrepant, Family, FitFile, Json, Seed
 
 _POINTS_PER_DECADE = 2
+_MOST_POINTS = 200
 
 
 def optimal(
@@ -122,11 +123,14 @@ def read_curve(text):
     except (IndexError, ValueError) as error:
         msg = f"--curve: {text!r} is not of the form from:to or from:to:n, as 1e20:1e25:11."
         raise InputError(msg) from error
-    if len(ends) > 3 or not 0 < low < high < math.inf or (count is not None and count < 2):
-        msg = f"--curve: {text!r}: two rising budgets are needed, and a number of 2 or more."
+    if len(ends) > 3 or not 0 < low < high < math.inf:
+        msg = f"--curve: {text!r}: two rising budgets are needed, and perhaps their number."
         raise InputError(msg)
     if count is None:
         count = math.ceil(_POINTS_PER_DECADE * math.log10(high / low) - 1e-9) + 1
+    if not 2 <= count <= _MOST_POINTS:
+        msg = f"--curve: {text!r} has {count} budgets; 2 to {_MOST_POINTS} are drawn."
+        raise InputError(msg)
     step = math.log(high / low) / (count - 1)
     return [low, *(low * math.exp(step * i) for i in range(1, count - 1)), high]
 

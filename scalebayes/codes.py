@@ -126,6 +126,14 @@ CODES = {
         "is more than half of the prior's, even if a law held with 1% noise.",
         what_to_do="Add runs as the report says, or fit --with-literature.",
     ),
+    "SB118": Code(
+        title="Loss of an unlikely kind",
+        meaning="The median loss is above 12.5 nats per token, more than a model has that takes "
+        "each of 260000 tokens for equally likely; or the column's name says that it is a "
+        "perplexity or bits per byte. The laws are for a loss per token.",
+        what_to_do="Map a loss per token. The natural logarithm of a perplexity per token is in "
+        "nats; bits per byte, times bytes per token, are bits per token.",
+    ),
     "SB201": Code(
         title="File not readable",
         meaning="There is no such file, it cannot be opened, it is no table of the kind that its "
@@ -225,6 +233,9 @@ CODES = {
 }
 """Code -> what it stands for."""
 
+
+UNLIKELY_LOSS = "SB118"
+"""Code of a warning that is recorded with what was assumed: no unit turns it into a loss."""
 
 DESIGN_WARNINGS = {
     "exponents not identified": "SB103",

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.table_files import Table
+from scalebayes.table_files import Table, is_blank
 
 KNOWN_NAMES = {
     "N": (
         *("n", "params", "parameters", "n_params", "num_params", "n_parameters", "num_parameters"),
         *("model_size", "n_params_total", "total_params", "total_parameters", "param_count"),
-        *("parameter_count", "params_b", "params_m", "size"),
+        *("parameter_count", "model_params", "model_parameters", "size"),
         *("non_embedding_params", "n_params_non_embedding", "non_embedding_parameters"),
         *("num_non_embedding_params", "n_params_nonembedding", "params_non_embedding"),
         *("nonembedding_params", "n_non_embedding"),
     ),
     "D": (
         *("d", "tokens", "n_tokens", "num_tokens", "training_tokens", "train_tokens"),
-        *("total_tokens", "tokens_seen", "tokens_b", "num_train_tokens", "n_train_tokens"),
+        *("total_tokens", "tokens_seen", "num_train_tokens", "n_train_tokens"),
         *("consumed_tokens", "token_count", "tokens_trained"),
     ),
     "loss": (
@@ -47,6 +47,16 @@ _OTHER_LOSSES = {
     "bits_per_byte": "bits per byte",
     "ppl": "a perplexity",
     "perplexity": "a perplexity",
+}
+_UNIT_WORDS = {
+    "K": ("k", "thousand", "thousands"),
+    "M": ("m", "mio", "million", "millions"),
+    "B": ("b", "bn", "billion", "billions"),
+    "T": ("t", "trillion", "trillions"),
+}
+_OTHER_LOSS_ADVICE = {
+    "a perplexity": "The natural logarithm of a perplexity per token is a loss in nats.",
+    "bits per byte": "Times bytes per token, it is a loss in bits.",
 }
 _NEEDED = ("N", "D", "loss")
 _SAMPLE = 10_000
@@ -131,17 +141,17 @@ def suggest(
     elif "D" in found:
         found = {ours: theirs for ours, theirs in found.items() if ours != "tokens_per_step"}
     unsaid = [name for name in ("N", "D") if name in found and name not in (units or {})]
-    medians = {name: median_of(table, found[name]) for name in unsaid}
-    guessed = {name: unit for name, value in medians.items() if (unit := _unit(name, value))}
+    guesses = {name: guess for name in unsaid if (guess := _unit(table, name, found[name]))}
+    guessed = {name: unit for name, (unit, _) in guesses.items()}
     mapped = {ours: theirs for ours, theirs in found.items() if ours != theirs}
-    guesses = [
-        f"A guess, to be checked: the median of {found[name]!r}, {medians[name]:.3g}, looks like "
-        f"{_WORDS[unit]} (--units {name}={unit})."
-        for name, unit in guessed.items()
-    ]
-    return Suggestion(
-        columns=mapped, units=guessed, rows=rows, notes=(*guesses, *_notes(table, found))
-    )
+    notes = (*(why for _, why in guesses.values()), *_notes(table, found, rows))
+    return Suggestion(columns=mapped, units=guessed, rows=rows, notes=notes)
+
+
+def other_loss(column: str) -> str:
+    """Return what a column's name says if it is no loss per token ("a perplexity"), else ""."""
+    last = plain_name(re.split("[/.]", column)[-1])
+    return next((k for word, k in _OTHER_LOSSES.items() if f"_{last}".endswith(f"_{word}")), "")
 
 
 def plain_name(name: str) -> str:
@@ -157,7 +167,8 @@ def median_of(table: Table, column: str) -> float:
 
 def _recognised(names: Sequence[str], said):
     """Return our name -> the likeliest of the table's, each used once."""
-    plain = {name: (plain_name(name), plain_name(re.split("[/.]", name)[-1])) for name in names}
+    last = {name: plain_name(re.split("[/.]", name)[-1]) for name in names}
+    plain = {name: (plain_name(name), last[name], _without_unit(last[name])[0]) for name in names}
     found, used = {}, set(said.values())
     for ours, known in KNOWN_NAMES.items():
         if ours in said:
@@ -166,7 +177,7 @@ def _recognised(names: Sequence[str], said):
         fits = own + [
             name
             for word in known
-            for part in (0, 1)
+            for part in ((0, 1, 2) if ours in ("N", "D") else (0, 1))
             for name in names
             if plain[name][part] == word and name not in used
         ]
@@ -183,29 +194,54 @@ def _many_steps(table, found):
     return len(set(ids)) < len(ids)
 
 
-_WORDS = {"M": "millions", "B": "billions"}
+_WORDS = {"K": "thousands", "M": "millions", "B": "billions", "T": "trillions"}
+_FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_MOST = {"N": 1e13, "D": 1e15}
 
 
-def _unit(name, median):
-    """Return the unit that a median looks like, None where it may be in parameters or tokens."""
+def _without_unit(plain):
+    """Return a plain name without the unit at its end, and that unit ("" for none)."""
+    for unit, words in _UNIT_WORDS.items():
+        for word in words:
+            for end in (f"_in_{word}", f"_{word}"):
+                if plain.endswith(end):
+                    return plain.removesuffix(end), unit
+    return plain, ""
+
+
+def _unit(table, name, column):
+    """Return (unit, why) as the column's name or its median suggests, None for no unit."""
+    median = median_of(table, column)
+    _, named = _without_unit(plain_name(column))
+    if named and median * _FACTORS[named] <= _MOST[name]:
+        why = f"the name {column!r} says {_WORDS[named]}"
+        return named, f"A guess, to be checked: {why} (--units {name}={named})."
     plain, billions = {"N": (1e4, 20.0), "D": (1e6, 1e4)}[name]
     if not median < plain:
         return None
-    return "B" if median < billions else "M"
+    unit = "B" if median < billions else "M"
+    why = f"the median of {column!r}, {median:.3g}, looks like {_WORDS[unit]}"
+    return unit, f"A guess, to be checked: {why} (--units {name}={unit})."
 
 
-def _notes(table, found):
-    names = {plain_name(name): name for name in table.cells}
+def _missing_cells(table, found):
+    """Return in how many rows one of N, D and loss is blank, of those that are found."""
+    columns = [table.cells[found[name]] for name in _NEEDED if name in found]
+    return sum(any(map(is_blank, row)) for row in zip(*columns, strict=True))
+
+
+def _notes(table, found, rows):
     if "non" in plain_name(found.get("N", "")):
         yield f"The name {found['N']!r} suggests --counting body."
     if "loss" not in found:
-        for word, kind in _OTHER_LOSSES.items():
-            if word in names:
+        for name in table.cells:
+            if kind := other_loss(name):
                 yield (
-                    f"{names[word]!r} looks like {kind}; a loss per token is needed, and it is not "
-                    "converted here."
+                    f"{name!r} looks like {kind}; a loss per token is needed, and it is not "
+                    f"converted here. {_OTHER_LOSS_ADVICE[kind]}"
                 )
-    if "N" not in found and {"d_model", "n_layers"} <= set(found):
+    by_shapes = {"d_model", "n_layers"} <= set(found)
+    if "N" not in found and by_shapes:
         yield (
             "There is no N, but width and layers: with --counting total (or body, body+head), "
             "--vocab-size and --tied or --untied it is computed from them."
@@ -213,6 +249,20 @@ def _notes(table, found):
     missing = [name for name in _NEEDED if name not in found]
     if "D" in missing and found.get("step"):
         yield "Without a column of tokens, D is step times --tokens-per-step."
+    unnamed = [
+        name
+        for name in missing
+        if not ((name == "N" and by_shapes) or (name == "D" and found.get("step")))
+    ]
+    if unnamed:
+        asked = ",".join(f"{name}=NAME" for name in unnamed)
+        yield f"No name looks like {' or '.join(unnamed)}: add --columns {asked}."
+    blank = 0 if rows else _missing_cells(table, found)
+    if blank:
+        yield (
+            f"{blank} of {len(table.rows)} rows lack one of them; --drop-missing leaves such rows "
+            "out and counts them."
+        )
 
 
 def _float(cell):

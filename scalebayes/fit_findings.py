@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import xarray as xr
 
+from scalebayes.codes import UNLIKELY_LOSS
 from scalebayes.discrepancy_report import discrepant_rows
 from scalebayes.discrepant_optimum import with_discrepancy, with_ratio_literature
 from scalebayes.formatting import fit_rows, optimal_rows
@@ -162,7 +163,9 @@ def warnings_of(fit, answers=()):
     if attrs.get("run_effect") == "checkpoints treated as independent":
         said.append("Checkpoints of one training run are treated as independent runs")
     assumed = json.loads(attrs["study_record"]).get("assumed") or []
-    said += [f"Taken for granted: {text}" for text in assumed]
+    said += [
+        text if text.startswith(UNLIKELY_LOSS) else f"Taken for granted: {text}" for text in assumed
+    ]
     unsolved = [one for one in answers if bool(one.best["N"].isnull().any())]
     for one in unsolved:
         share = float(one.best["N"].isnull().any("compute").mean())

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from scalebayes.codes import coded_design_warning
+from scalebayes.codes import UNLIKELY_LOSS, coded_design_warning
 from scalebayes.counting import Architecture
 from scalebayes.diagnostics import diagnose
 from scalebayes.report import interval_text, mark_of, number, share, summary_row
@@ -331,11 +331,14 @@ def _design_warnings(attrs):
 def _notes(fit, rows):
     attrs = fit.attrs
     assumed = json.loads(attrs["study_record"]).get("assumed") or []
+    unlikely = [text for text in assumed if text.startswith(UNLIKELY_LOSS)]
+    assumed = [text for text in assumed if text not in unlikely]
     return [
         *([_omega_note(attrs.get("omega_decided"))] if "evidence" in fit else []),
         *([_PRIOR_LEGEND] if any("mostly prior" in row["mark"] for row in rows) else []),
         *([_LITERATURE_LEGEND] if any("mostly lit" in row["mark"] for row in rows) else []),
         *(f"Warning: {coded_design_warning(text)}." for text in _design_warnings(attrs)),
+        *(f"Warning: {text}." for text in unlikely),
         *(f"Note: {text}." for text in ("; ".join(assumed), attrs.get("run_effect")) if text),
     ]
 

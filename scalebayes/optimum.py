@@ -26,6 +26,10 @@ from scalebayes.first_order import log_body, log_count
 from scalebayes.fitted_law import family_of, law_omega, law_values, run_parameters
 from scalebayes.laws import FLOP_PER_PARAMETER_AND_TOKEN, LAWS, isoflop, nested
 
+BUDGETS = (1.0, 1e40)
+"""Least and most budget in FLOP asked of a fit; root searches overflow far beyond them."""
+_FLOATS = (float(np.nextafter(0.0, 1.0)), float(np.finfo(float).max))
+
 CHINCHILLA_COMPUTE = 5.76e23
 """Training FLOP of Chinchilla (Hoffmann et al. 2022, arXiv:2203.15556, section 4)."""
 
@@ -216,7 +220,8 @@ def optimal(fit, compute, *, counting=None, flops="6ND", architecture=None):
     >>> [int(round(float(one), -1)) for one in ratio]
     [20, 20]
     """
-    compute = _checked_compute(np.atleast_1d(compute) if np.ndim(compute) == 0 else compute)
+    compute = np.atleast_1d(compute) if np.ndim(compute) == 0 else compute
+    compute = _checked_compute(compute, limits=BUDGETS)
     counting = asked_counting(fit, counting)
     family = family_of(fit, architecture)
     law = _law_coefficients(fit)
@@ -282,14 +287,18 @@ def extrapolation_decades(fit, compute, *, counting=None, flops="6ND", architect
     return above + np.minimum(np.log10(compute / limits[0]), 0.0)
 
 
-def _checked_compute(compute):
-    """Return budgets as a float, or as a DataArray with its coord; refuse all but positive ones."""
+def _checked_compute(compute, *, limits=_FLOATS):
+    """Return budgets as a float, or as a DataArray with its coord; refuse all out of range."""
     values = np.asarray(compute)
     numeric = values.dtype.kind in "iuf" and values.size
-    wrong = ~(np.isfinite(values) & (values > 0)) if numeric else np.ones(values.shape, bool)
+    least, most = limits
+    wrong = ~((values >= least) & (values <= most)) if numeric else np.ones(values.shape, bool)
     if not numeric or wrong.any():
         found = values[wrong].ravel()[:3].tolist() or "no budget"
-        msg = f"compute: budgets must be positive finite numbers of FLOP, found {found}."
+        msg = (
+            f"compute: budgets must be positive finite numbers of FLOP, from {least:g} to "
+            f"{most:g}, found {found}."
+        )
         raise InputError(msg)
     if isinstance(compute, xr.DataArray):
         return compute.astype(float)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.codes import coded
-from scalebayes.column_hints import suggest
+from scalebayes.column_hints import other_loss, suggest
 from scalebayes.counting import flops_counting
 from scalebayes.errors import CountingError, StudyError
 from scalebayes.long_tables import named_rows, refuse_unusable_rows, with_tokens
@@ -50,6 +50,9 @@ _UNITS = {
 }
 _FLOP_TOLERANCE = 0.01
 
+MOST_NATS = 12.5
+"""Nats per token of a model to which each of 2^18 = 262144 tokens is equally likely, rounded up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
@@ -78,6 +81,7 @@ def read_sweep(
     """Return the runs of a file or a DataFrame, checked; see `studies.read_runs`."""
     table = read_table(source)
     shapes = Shapes() if shapes is None else shapes
+    _refuse_no_mapping(columns, units, source=table.source)
     refuse_unusable_facts(counting, shapes, source=table.source)
     refuse_unusable_rows(rows, tokens_per_step, columns or {}, source=table.source)
     from_shapes = n_is_asked_of_shapes(table, columns, counting)
@@ -111,6 +115,7 @@ def read_sweep(
         tied=shapes.tied,
         assumed=(
             *assumed,
+            *_loss_note(used, names["loss"]),
             *_replicate_note(used),
             *agreement_note(used, counting=counting, shapes=shapes),
         ),
@@ -198,6 +203,18 @@ def flops_convention(
 def count_replicates(runs: pd.DataFrame) -> int:
     """Return how many runs share their N and D with an earlier one."""
     return int(runs.duplicated(["N", "D"]).sum())
+
+
+def _refuse_no_mapping(columns, units, *, source):
+    """Refuse columns and units that are no mappings, and columns whose names are no texts."""
+    for what, given in (("columns", columns), ("units", units)):
+        if given is not None and not isinstance(given, Mapping):
+            msg = f'{source}: {what} is {given!r}; it must be a mapping, such as {{"N": "B"}}.'
+            raise StudyError(coded("SB204", msg))
+    wrong = [name for name in (columns or {}).values() if not isinstance(name, str)]
+    if wrong:
+        msg = f"{source}: columns names {wrong[0]!r}; names of columns are texts."
+        raise StudyError(coded("SB204", msg))
 
 
 _REPEATED = "exact duplicate of an earlier row"
@@ -369,6 +386,16 @@ def _refuse_repeated_names(table, run):
 
 def _or_else(runs, name, values):
     return values if name not in runs else runs[name].where(runs[name] != "", values)
+
+
+def _loss_note(runs, column):
+    """Return what is unlikely about a loss per token, by its size or its column's name."""
+    median, kind = runs["loss"].median(), other_loss(column)
+    found = [f"the name {column!r} looks like {kind}"] if kind else []
+    if median > MOST_NATS:
+        found.append(f"the median loss is {median:.3g} nats per token, above {MOST_NATS:g}")
+    advice = "; a loss per token is needed, and nothing was converted"
+    return (coded("SB118", "; ".join(found) + advice),) if found else ()
 
 
 def _replicate_note(runs):

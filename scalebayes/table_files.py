@@ -6,6 +6,7 @@ No cell is converted here; what a cell must be is the same for every kind of fil
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,15 @@ from scalebayes.errors import StudyError
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
 ENDINGS = (".csv", ".tsv", ".txt", *PARQUET, *JSON_LINES)
 """Endings of files of runs."""
+
+_OTHER_KINDS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet"),
+    **dict.fromkeys((".gz", ".zip", ".xz", ".bz2", ".zst"), "a compressed file"),
+    ".json": "JSON other than lines of one object each (.jsonl)",
+}
+
+MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none")
+"""Texts that stand for a missing value, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +85,24 @@ def read_table(source: str | Path | pd.DataFrame) -> Table:
         raise StudyError(coded("SB201", msg))
     path = Path(source)
     ending = path.suffix.lower()
+    if ending in _OTHER_KINDS:
+        msg = (
+            f"{source}: {_OTHER_KINDS[ending]} is not read; save it as CSV, Parquet or JSON lines."
+        )
+        raise StudyError(coded("SB201", msg))
     if ending in PARQUET:
         return _from_parquet(_bytes(path), source=str(source))
     if ending in JSON_LINES:
         return _from_json_lines(_decoded(path), source=str(source))
     delimiter = "\t" if ending == ".tsv" else ","
     return _from_text(_decoded(path), source=str(source), delimiter=delimiter)
+
+
+def is_blank(cell) -> bool:
+    """Return whether a cell holds nothing: None, NaN, or one of `MISSING_WORDS` in any case."""
+    if isinstance(cell, str):
+        return cell.strip().lower() in MISSING_WORDS
+    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
 
 
 def _from_frame(frame):
@@ -125,6 +147,8 @@ def _json_record(line, where):
     """Return a line's object, objects inside it flattened by "/"."""
     try:
         record = _JSON.decode(line)
+    except RecursionError as error:
+        raise StudyError(coded("SB202", f"{where}: objects lie too deep in each other.")) from error
     except ValueError as error:
         msg = f"{where}: not a JSON object ({error}). Write one object per line."
         raise StudyError(coded("SB202", msg)) from error
@@ -133,9 +157,10 @@ def _json_record(line, where):
         raise StudyError(coded("SB202", msg))
     if dict not in map(type, record.values()):
         return record
-    pairs = list(_flat(record))
     try:
-        return _unique(pairs)
+        return _unique(list(_flat(record)))
+    except RecursionError as error:
+        raise StudyError(coded("SB202", f"{where}: objects lie too deep in each other.")) from error
     except ValueError as error:
         raise StudyError(coded("SB202", f"{where}: {error}. Rename one.")) from error
 
@@ -189,6 +214,7 @@ def _from_text(text, *, source, delimiter):
         raise StudyError(coded("SB202", msg))
     header, *rows = records
     header = [name.strip() for name in header]
+    _refuse_other_separator(source, text, header)
     refuse_duplicate_names(header, source=source)
     if set(map(len, rows)) - {len(header)}:
         ragged = next(i for i, row in enumerate(rows) if len(row) != len(header))
@@ -233,6 +259,32 @@ def _records_line_by_line(text, *, source, delimiter):
 
 def _reader(text, delimiter):
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _refuse_other_separator(source, text, header):
+    """Refuse a table whose header falls into more columns at another separator than at its own."""
+    head, *body = text.lstrip("\r\n").splitlines()[:2]
+    fields = {name: len(head.split(mark)) for name, mark in _SEPARATORS.items()}
+    other = max(fields, key=lambda name: fields[name])
+    mark = _SEPARATORS[other]
+    alike = all(len(line.split(mark)) == fields[other] for line in body)
+    if fields[other] <= len(header) or not alike:
+        return
+    cells = [cell.strip() for line in body for cell in line.split(mark)]
+    decimal = ', decimal=","' if any(map(_DECIMAL_COMMA.fullmatch, cells)) else ""
+    name, shown = Path(source), repr(mark)[1:-1]
+    copy = name.with_name(f"{name.stem}-commas.csv")
+    commas = f'pandas.read_csv("{name}", sep="{shown}"{decimal}).to_csv("{copy}", index=False)'
+    msg = (
+        f"{source}: the header has {fields[other]} columns if {other} separate them, {len(header)} "
+        f"as it is read{' (and the numbers have decimal commas)' if decimal else ''}. Separate "
+        f"columns by commas, with decimal points; in Python: {commas}"
+    )
+    raise StudyError(coded("SB202", msg))
+
+
+_SEPARATORS = {"semicolons": ";", "tabs": "\t", "vertical bars": "|"}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def _ragged(source, line, fields, header):

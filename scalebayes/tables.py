@@ -15,7 +15,7 @@ import pandas as pd
 from scalebayes.codes import coded
 from scalebayes.column_hints import KNOWN_NAMES, suggest
 from scalebayes.errors import StudyError
-from scalebayes.table_files import Table
+from scalebayes.table_files import MISSING_WORDS, Table, is_blank
 from scalebayes.table_files import read_table as read_table  # callers know it from here
 
 REQUIRED = ("N", "D", "loss")
@@ -35,8 +35,7 @@ COLUMNS = (*TEXT_COLUMNS[:2], *REQUIRED, *OPTIONAL, *TEXT_COLUMNS[2:], *STEP_COL
 """Every name that `columns` may map."""
 
 _ZERO_ALLOWED = ("loss_se", "embedding", "warmup_tokens", "step")
-_MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none")
-_BLANK = frozenset(_MISSING_WORDS)
+_BLANK = frozenset(MISSING_WORDS)
 
 
 def column_names(
@@ -100,7 +99,10 @@ def read_numbers(table: Table, column: str, *, zero_allowed: bool = False) -> np
     numbers = _numbers(table, column)
     if not isinstance(numbers, np.ndarray):
         text = [position for position, number in enumerate(numbers) if number is None]
-        advice = "Write plain numbers, without thousands separators or units (1000, 1e9)."
+        advice = (
+            "Write plain numbers, without thousands separators, decimal commas, percent signs or "
+            "units (1000, 1e9, 2.5)."
+        )
         refuse_cells(table, column, text, found="is not a number", advice=advice)
     values = np.array(numbers, dtype=float)
     advice = "Correct the row, or take it out of the table."
@@ -210,17 +212,11 @@ def _number(cell):
     try:
         return None if isinstance(cell, bool | np.bool_) else float(cell)
     except (TypeError, ValueError, OverflowError):
-        return math.nan if _is_blank(cell) else None
-
-
-def _is_blank(cell):
-    if isinstance(cell, str):
-        return cell.strip().lower() in _MISSING_WORDS
-    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
+        return math.nan if is_blank(cell) else None
 
 
 def _texts(table, column):
     cells = table.cells[column]
     if set(map(type, cells)) == {str}:
         return ["" if text.lower() in _BLANK else text for text in map(str.strip, cells)]
-    return ["" if _is_blank(cell) else str(cell).strip() for cell in cells]
+    return ["" if is_blank(cell) else str(cell).strip() for cell in cells]

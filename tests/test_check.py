@@ -111,7 +111,7 @@ def test_decades_to_the_target_are_those_above_the_largest_run():
     assert "SB114" not in check(study_of()).codes
 
 
-@pytest.mark.parametrize("compute", [0, -1.0, np.inf, np.nan])
+@pytest.mark.parametrize("compute", [0, -1.0, np.inf, np.nan, "1e21", [1e20, 1e21], True])
 def test_a_budget_that_is_none_is_refused(compute):
     with pytest.raises(sb.InputError, match="a budget must be a positive finite number"):
         check(study_of(), compute=compute)

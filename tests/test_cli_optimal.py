@@ -140,8 +140,10 @@ REFUSED = {
     "no budget": ((), "say a budget with -C"),
     "half a plan": (("--N", "1e9"), "a plan is both"),
     "a total of nothing": (("-C", "1e21", "--total-budget"), "--inference-tokens"),
+    "a budget beyond all": (("-C", "1e300"), "from 1 to 1e+40"),
     "a rule of nothing": (("-C", "1e21", "--rule", "0"), "tokens per parameter"),
     "a falling curve": (("--curve", "1e25:1e20"), "two rising budgets"),
+    "a curve without end": (("--curve", "1e18:1e24:100000"), "2 to 200 are drawn"),
     "no curve": (("--curve", "much"), "not of the form"),
     "served backwards": (("-C", "1e21", "--inference-tokens", "-1"), "inference_tokens"),
 }

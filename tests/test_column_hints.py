@@ -21,6 +21,7 @@ def suggestion(columns=None, units=None, **cells):
         ("N", "Num_Parameters"),
         ("N", "model size"),
         ("N", "config/n_params"),
+        ("N", "model_params"),
         ("D", "train_tokens"),
         ("D", "tokens-seen"),
         ("loss", "val_loss"),
@@ -68,6 +69,37 @@ def test_units_are_guessed_from_medians_and_called_a_guess(N, D, units):
     assert ("A guess, to be checked" in found.text) == bool(units)
 
 
+@pytest.mark.parametrize(
+    ("N", "D", "units"),
+    [
+        ("params_k", "tokens_m", {"N": "K", "D": "M"}),
+        ("Parameters (M)", "tokens in billions", {"N": "M", "D": "B"}),
+        ("model/size_bn", "tokens_t", {"N": "B", "D": "T"}),
+    ],
+)
+def test_a_unit_in_a_name_is_guessed_before_one_from_the_median(N, D, units):
+    found = suggest(read_table(pd.DataFrame({N: [30.0], D: [50.0], "loss": [3.0]})))
+    assert found.columns == {"N": N, "D": D}
+    assert found.units == units
+    assert repr(N) in found.text
+
+
+def test_a_unit_in_a_name_is_not_guessed_for_numbers_too_large_for_it():
+    assert suggestion(params_b=[1e9], tokens_b=[2e10], loss=[3.0]).units == {}
+
+
+def test_rows_that_lack_a_value_are_counted_in_all_columns_at_once():
+    found = suggestion(params=[1e9, None, 2e9], tokens=[1e9, 1e9, None], loss=[3.0, 3.1, 3.2])
+    assert "2 of 3 rows lack one of them; --drop-missing" in found.text
+
+
+def test_every_column_that_no_name_looks_like_is_asked_for_at_once():
+    assert (
+        "No name looks like D or loss: add --columns D=NAME,loss=NAME"
+        in suggestion(params=[1e9], x=[1.0]).text
+    )
+
+
 def test_a_unit_that_was_said_is_not_guessed_again():
     assert suggestion(None, {"N": "B"}, N=[0.4], D=[8.0], loss=[3.0]).units == {"D": "B"}
 
@@ -86,7 +118,8 @@ def test_a_table_with_one_row_per_run_is_not_taken_for_steps():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("bpb", "bits per byte"), ("eval_ppl", ""), ("ppl", "a perplexity")]
+    ("name", "said"),
+    [("bpb", "bits per byte"), ("eval_ppl", "a perplexity"), ("ppl", "a perplexity")],
 )
 def test_a_loss_that_is_not_per_token_is_named_and_not_proposed(name, said):
     found = suggestion(params=[1e9], tokens=[1e10], **{name: [1.0]})

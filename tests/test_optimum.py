@@ -379,8 +379,11 @@ def test_an_architecture_by_another_name_is_refused():
         optimal(made_fit(), 1e21, architecture="gpt")
 
 
-@pytest.mark.parametrize("wrong", [0.0, -1e21, np.inf, np.nan, [1e21, 0.0], [], "1e21", None, True])
-def test_budgets_must_be_positive_and_finite(wrong):
+@pytest.mark.parametrize(
+    "wrong",
+    [0.0, -1e21, np.inf, np.nan, [1e21, 0.0], [], "1e21", None, True, 1e-300, 1e308, [1e21, 1e41]],
+)
+def test_budgets_must_be_positive_finite_and_thinkable(wrong):
     with pytest.raises(InputError, match="compute: budgets must be positive finite"):
         optimal(made_fit(), wrong)
 

@@ -144,3 +144,19 @@ def test_a_line_separator_inside_a_text_does_not_end_a_line_of_json(tmp_path):
 
 def test_the_command_line_knows_every_ending_that_is_read():
     assert set(TABLE_ENDINGS) == set(ENDINGS)
+
+
+@pytest.mark.parametrize("depth", [400, 100_000])
+def test_json_that_is_too_deep_is_refused_or_read(tmp_path, depth):
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"a":' * depth + "1" + "}" * depth)
+    with pytest.raises(StudyError, match="too deep|no column 'N'"):
+        read_runs(path)
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".json", ".csv.gz"])
+def test_files_of_other_kinds_are_refused_by_their_ending(tmp_path, ending):
+    path = tmp_path / f"runs{ending}"
+    path.write_bytes(b"PK")
+    with pytest.raises(StudyError, match="is not read; save it as CSV, Parquet or JSON lines"):
+        read_runs(path)

@@ -93,10 +93,34 @@ def test_a_mapped_column_that_is_not_there_is_named_with_the_nearest_name():
         read_runs(frame, columns={"N": "nparams"})
 
 
-def test_a_semicolon_table_is_told_to_use_commas(tmp_path):
-    path = written(tmp_path, sweep_frame().to_csv(index=False, sep=";"))
-    with pytest.raises(StudyError, match="Separate columns by commas"):
-        read_runs(path)
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_following_the_advice_on_other_separators_gives_the_same_runs(tmp_path, mark, decimal):
+    text = sweep_frame().to_csv(index=False, sep=mark, decimal=decimal)
+    with pytest.raises(StudyError, match="Separate columns by commas") as refused:
+        read_runs(written(tmp_path, text))
+    exec(str(refused.value).partition("in Python: ")[2], {"pandas": pd})
+    (copy,) = tmp_path.glob("*-commas.csv")
+    numbers = ["N", "D", "loss"]
+    pd.testing.assert_frame_equal(read_runs(copy).runs[numbers], sweep_frame()[numbers])
+
+
+def test_a_separator_inside_a_name_is_no_separator(tmp_path):
+    frame = sweep_frame().assign(**{"a;b;c;d;e;f": 1})
+    assert len(read_runs(written(tmp_path, frame.to_csv(index=False))).runs) == len(frame)
+
+
+@pytest.mark.parametrize("name", ["ppl", "eval/perplexity", "val_bpb", "bits_per_byte"])
+def test_a_loss_with_the_name_of_another_kind_is_read_and_noted(name):
+    frame = sweep_frame().rename(columns={"loss": name})
+    (note,) = [text for text in read_runs(frame, columns={"loss": name}).assumed if "SB118" in text]
+    assert repr(name) in note
+
+
+@pytest.mark.parametrize(("factor", "noted"), [(1.0, False), (10.0, True)])
+def test_a_loss_worse_than_guessing_is_noted(factor, noted):
+    frame = sweep_frame().assign(loss=factor * sweep_frame()["loss"])
+    assert any("above 12.5" in text for text in read_runs(frame).assumed) == noted
 
 
 def test_nothing_is_suggested_when_no_name_is_near():
@@ -385,3 +409,17 @@ def test_every_message_that_names_a_row_of_a_file_names_the_file(tmp_path):
     path = with_cell(tmp_path, line=3, column="N", text="x")
     with pytest.raises(StudyError, match=re.escape(str(path))):
         read_runs(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"columns": ["N"]}, "columns is .*must be a mapping"),
+        ({"columns": {"N": 3}}, "names of columns are texts"),
+        ({"units": "B"}, "units is 'B'; it must be a mapping"),
+        ({"vocab_size": "32k"}, "vocab_size is '32k'"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused_with_what_was_given(options, said):
+    with pytest.raises(StudyError, match=said):
+        read_runs(sweep_frame(), **options)
