@@ -28,7 +28,15 @@ from scalebayes.cli_models import models
 from scalebayes.cli_optimal import optimal
 from scalebayes.cli_pool import pool
 from scalebayes.cli_report import report
-from scalebayes.console import Commands, end, given, print_json, print_text, sentence
+from scalebayes.console import (
+    Commands,
+    end,
+    given,
+    kept_when_interrupted,
+    print_json,
+    print_text,
+    sentence,
+)
 from scalebayes.errors import InputError
 from scalebayes.options import (
     Cache,
@@ -44,6 +52,7 @@ from scalebayes.options import (
     Family,
     FewRuns,
     FitFile,
+    Force,
     Gated,
     Json,
     LossUnit,
@@ -111,6 +120,7 @@ def fit(
     chains: Chains = None,
     cores: Cores = None,
     cache: Cache = True,
+    force: Force = False,
     as_json: Json = False,
 ):
     """Fit a scaling law to runs: the posterior of its coefficients, saved for other commands."""
@@ -129,7 +139,9 @@ def fit(
     path = writable(out or Path(f"{study.name}-{hypothesis.name}{suffix}.nc"))
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     settings |= {"literature": with_literature, "random_seed": seed, "cache": cache}
-    result = sb.fit(study, hypothesis, **settings)
+    settings |= given(force=force or None)
+    with kept_when_interrupted(study.name, path):
+        result = sb.fit(study, hypothesis, **settings)
     _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)

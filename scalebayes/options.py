@@ -53,6 +53,7 @@ Tune = Annotated[int | None, typer.Option(help="Draws per chain to adapt the sam
 Chains = Annotated[int | None, typer.Option(help="Chains; 4 unless given.")]
 Cores = Annotated[int | None, typer.Option(help="Chains run at once; changes no number.")]
 Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Re-use fits made before.")]
+Force = Annotated[bool, typer.Option("--force", help="Sample more than 100,000 runs, too.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: version, converged, rows.")]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A file that fit wrote.")]
 Family = Annotated[

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from scalebayes.errors import InputError, ResultError
+from scalebayes.errors import CacheWarning, InputError, ResultError
 from scalebayes.stored_trees import read_tree, write_tree
 
 _LOG = logging.getLogger("scalebayes.cache")
@@ -200,14 +200,14 @@ def clear_cache(limit=0):
 def cached_fit(key):
     """Return the cached fit of a key, or None; a damaged entry is removed and counts as none."""
     path = cache_folder() / f"{key}.nc"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False of a folder that may not be read, too
         _LOG.info("miss %s", key)
         return None
     try:
         fit = load_fit(path)
     except ResultError as error:
         if path.is_file():  # else another process removed it in between
-            warnings.warn(f"cache entry left out: {error}", stacklevel=2)
+            warnings.warn(f"cache entry left out: {error}", CacheWarning, stacklevel=2)
         with contextlib.suppress(OSError):
             path.unlink()
         _LOG.info("miss %s", key)
@@ -219,14 +219,24 @@ def cached_fit(key):
 
 
 def store_in_cache(key, fit):
-    """Put a fit into the cache, and keep that within its limit; where it fails, warn and go on."""
+    """Put a fit into the cache, and keep that within its limit; where it fails, warn and go on.
+
+    The warning is the same for every fit, so that it can be shown once.
+    """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_fit(fit, folder / f"{key}.nc")
         clear_cache(cache_limit())
     except OSError as error:
-        warnings.warn(f"fits are not cached: {error}", stacklevel=2)
+        reason = _first_cause(error).strerror or "the file could not be written"
+        warnings.warn(f"fits are not cached in {folder}: {reason}", CacheWarning, stacklevel=2)
+
+
+def _first_cause(error):
+    while error.__cause__ is not None and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    return error
 
 
 def content_key(**parts):

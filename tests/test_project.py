@@ -50,6 +50,7 @@ ORDER = (
         "stored_trees",
         "storage",
         "trees",
+        "partial_fits",
         "fit",
         "expectation",
         "mixtures",
