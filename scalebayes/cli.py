@@ -28,6 +28,7 @@ from scalebayes.cli_models import models
 from scalebayes.cli_optimal import optimal
 from scalebayes.cli_pool import pool
 from scalebayes.cli_report import report
+from scalebayes.cli_verify import verify
 from scalebayes.console import (
     Commands,
     end,
@@ -216,6 +217,9 @@ app.command(
     epilog="Example: scalebayes check sweep.csv --columns N=params,D=tokens --units N=B,D=B "
     "--loss-unit nats --counting total -C 1e24"
 )(check)
+
+
+app.command(epilog="Example: scalebayes verify reconciliation")(verify)
 
 
 app.command("cache", epilog="Example: scalebayes cache --clear")(cache_command)

@@ -126,6 +126,14 @@ CODES = {
         "is more than half of the prior's, even if a law held with 1% noise.",
         what_to_do="Add runs as the report says, or fit --with-literature.",
     ),
+    "SB118": Code(
+        title="Loss unlikely in its unit",
+        meaning="The smallest loss is less than 0.65 or more than 1.4 times that of published "
+        "runs with its N and D; those of the bundled studies lie between 0.74 and 1.29. Nothing is "
+        "converted.",
+        what_to_do="Check --loss-unit, and that the loss is per token. A law fitted to losses in "
+        "the wrong unit has the same exponents and another E.",
+    ),
     "SB201": Code(
         title="File not readable",
         meaning="There is no such file, it cannot be opened, it is no table of the kind that its "

@@ -89,7 +89,7 @@ def reported_cache():
 
 @contextlib.contextmanager
 def kept_when_interrupted(study, path):
-    """Save what was sampled of a study's fit, where it is interrupted, beside a path; exit code 130.
+    """Save what was sampled of a study's fit that is interrupted, and leave with exit code 130.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ def fit(
     InputError
         When study, hypothesis, counting or settings cannot be used.
     SamplingInterrupted
-        When it was stopped (a `KeyboardInterrupt`); its `partial` holds what was sampled until then.
+        When it was stopped (a `KeyboardInterrupt`); `partial` holds what was sampled until then.
 
     Warns
     -----

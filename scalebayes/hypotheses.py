@@ -232,6 +232,18 @@ def _bundled_file(name):
     raise HypothesisError(msg)
 
 
+def _reference_name(table, source):
+    """Return the name of the reference priors; a path would let a file read another anywhere."""
+    name = _text(table, "reference_priors", source)
+    if name and name not in hypothesis_names():
+        msg = (
+            f"{source}, reference_priors: {name!r} is not a name in models/; allowed: "
+            f"{hypothesis_names()}."
+        )
+        raise HypothesisError(msg)
+    return name
+
+
 def _from_table(table, *, name, source):
     _check_keys(table, allowed=_KEYS, required=_REQUIRED, where=source)
     law = _choice(table, "law", LAWS, source)
@@ -249,7 +261,7 @@ def _from_table(table, *, name, source):
         window=window,
         priors=priors,
         omega=omega,
-        reference_priors=_text(table, "reference_priors", source),
+        reference_priors=_reference_name(table, source),
         title=_text(table, "title", source),
     )
 

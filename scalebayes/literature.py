@@ -146,8 +146,8 @@ def fit(
 def _refuse_many(study, *, force):
     if study.n_used > MOST_RUNS and not force:
         msg = (
-            f"{study.name}: {study.n_used} runs are to be sampled, more than {MOST_RUNS}; every draw "
-            "then takes hundreds of passes over them. Take the last step of each run (rows='last', "
+            f"{study.name}: {study.n_used} runs are to be sampled, more than {MOST_RUNS}; every "
+            "draw takes tens of passes over them. Take the last step of each run (rows='last', "
             "--rows last) or fewer runs, or insist: force=True (--force)."
         )
         raise InputError(msg)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ _LOG = logging.getLogger("scalebayes.cache")
 
 DEFAULT_CACHE_GB = 5
 """Gigabytes (10^9 bytes) that cached fits may take, unless $SCALEBAYES_CACHE_GB says otherwise."""
+
+_DAY = 86_400.0  # seconds
 
 DIGEST = "content_sha256"
 """Attribute that holds the digest of everything else in a saved result."""
@@ -185,6 +188,7 @@ def clear_cache(limit=0):
     removed, freed : int
         Number of fits, and bytes.
     """
+    _remove_leftovers()
     entries = cache_entries()
     excess = sum(size for _, size, _ in entries) - limit
     removed = freed = 0
@@ -195,6 +199,14 @@ def clear_cache(limit=0):
             path.unlink()
             removed, freed = removed + 1, freed + size
     return removed, freed
+
+
+def _remove_leftovers():
+    """Remove what processes left that were killed while they saved, after a day."""
+    for part in cache_folder().glob(".*.nc.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _DAY:
+                part.unlink()
 
 
 def cached_fit(key):

@@ -125,7 +125,7 @@ def _json_record(line, where):
     """Return a line's object, objects inside it flattened by "/"."""
     try:
         record = _JSON.decode(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # also of lists too deep
         msg = f"{where}: not a JSON object ({error}). Write one object per line."
         raise StudyError(coded("SB202", msg)) from error
     if not isinstance(record, dict):
@@ -133,10 +133,9 @@ def _json_record(line, where):
         raise StudyError(coded("SB202", msg))
     if dict not in map(type, record.values()):
         return record
-    pairs = list(_flat(record))
     try:
-        return _unique(pairs)
-    except ValueError as error:
+        return _unique(list(_flat(record)))
+    except (ValueError, RecursionError) as error:
         raise StudyError(coded("SB202", f"{where}: {error}. Rename one.")) from error
 
 

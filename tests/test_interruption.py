@@ -18,7 +18,6 @@ from scalebayes import gate
 from scalebayes.discrepancy_model import _LATENTS as LATENTS
 from scalebayes.discrepancy_model import _refuse_interrupted
 from scalebayes.errors import SamplingInterrupted
-from scalebayes.storage import content_digest
 
 SHORT = {"draws": 100, "tune": 200, "chains": 2, "cores": 1, "cache": False}
 ROOT = Path(__file__).parent.parent
@@ -131,7 +130,8 @@ import sys
 from pathlib import Path
 import xarray as xr
 from scalebayes.storage import save_fit
-tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"E": ("draw", [float(i) for i in range(9999)])})})
+E = ("draw", [float(i) for i in range(9999)])
+tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"E": E})})
 print("sampling", flush=True)
 for i in range(100000):
     tree.attrs = {"i": i}

@@ -49,8 +49,10 @@ ORDER = (
         "counting_grid",
         "stored_trees",
         "storage",
+        "manifest",
         "trees",
         "partial_fits",
+        "verify",
         "fit",
         "expectation",
         "mixtures",
@@ -91,6 +93,7 @@ ORDER = (
     ),
     *(
         "text_table",
+        "spreadsheet",
         "json_rows",
         "report",
         "population_report",
@@ -134,6 +137,7 @@ ORDER = (
         "cli_cache",
         "cli_calibrate",
         "cli_report",
+        "cli_verify",
         "cli",
     ),
 )
