@@ -36,6 +36,7 @@ from scalebayes.console import (
     kept_when_interrupted,
     print_json,
     print_text,
+    resumed_from_the_cache,
     sentence,
 )
 from scalebayes.errors import InputError
@@ -259,7 +260,9 @@ def reconcile(
 ):
     """Fit the published studies and show why their compute-optimal answers differ."""
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
-    result = sb.reconcile(out=out, studies=study or None, random_seed=seed, cache=cache, **settings)
+    settings |= {"studies": study or None, "random_seed": seed, "cache": cache}
+    with resumed_from_the_cache(cache=cache):
+        result = sb.reconcile(out=out, **settings)
     if as_json:
         print_json(result.summary.to_dict("records"), converged=result.converged)
     else:

@@ -111,6 +111,16 @@ def kept_when_interrupted(study, path):
         fail(f"interrupted: {_draws_words(partial.attrs)} kept in {saved}", INTERRUPTED)
 
 
+@contextlib.contextmanager
+def resumed_from_the_cache(*, cache):
+    """Say, where a command of many fits is interrupted, what is kept; exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "fits that were done are in the cache, and the same command goes on from there"
+        fail(f"interrupted; {kept if cache else 'nothing is kept without the cache'}", INTERRUPTED)
+
+
 def _draws_words(attrs):
     """Return how many draws a partial fit has, of how many."""
     n = attrs["n_draws"]

@@ -105,7 +105,7 @@ OUTPUTS = {
     "a table": (["optimal", "fit.nc", "-C", "1e22", "--law-exact", "--csv"], "o.csv"),
     "predictions": (["predict", "fit.nc", "points.csv", "--law-exact", "-o"], "p.csv"),
     "a page": (["report", "fit.nc", "-o"], "r.html"),
-    "a figure": (["models", "hoffmann-total", "--prior-predictive"], "m.png"),
+    "a figure": (["models", "hoffmann-total", "--prior-predictive", "--figure"], "m.png"),
 }
 
 
@@ -250,8 +250,9 @@ def test_what_did_not_converge_is_said_first_is_false_in_json_and_ends_with_3(
 
 
 def test_what_did_not_converge_is_marked_in_every_row_of_a_written_table(run, failed, tmp_path):  # noqa: F811
-    for command in (COMMANDS["optimal"] + ["--csv"], COMMANDS["predict"] + ["-o"]):
-        run(*command, "t.csv")
+    everything = ["optimal", "fit.nc", "-C", "1e22", "--inference-tokens", "1e12", "--csv"]
+    for command in (everything, ["predict", "fit.nc", "points.csv", "-o"]):
+        assert run(*command, "t.csv").code == 3
         assert set(pd.read_csv(tmp_path / "t.csv")["mark"]) == {"not converged"}
 
 
@@ -260,16 +261,6 @@ def test_the_page_of_what_did_not_converge_says_so_before_any_number(run, failed
     page = (tmp_path / "r.html").read_text()
     body = page[page.index("<body") :]
     assert body.index("NOT CONVERGED") < re.search(r"D\*/N\* \d", body).start()
-    for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
-        if "equal-tailed" in table or "median" in table:
-            assert "not converged" in table.lower()
-
-
-def test_fits_that_did_not_converge_have_no_weights_unless_forced(run, failed):  # noqa: F811
-    kept = json.loads(run(*COMMANDS["compare"], "--json").out)["rows"]
-    assert all(row.get("weight") is None and row.get("probability") is None for row in kept)
-    forced = json.loads(run(*COMMANDS["compare"], "--force", "--json").out)["rows"]
-    assert all(row["probability"] is not None for row in forced)
 
 
 @pytest.mark.slow
@@ -290,8 +281,9 @@ def test_a_cache_in_a_read_only_folder_is_warned_of_once_and_costs_no_result(tmp
     code = (
         "import sys\nfrom scalebayes.console import Commands\n"
         "from scalebayes.storage import cached_fit, load_fit, store_in_cache\n"
-        "import click\n"
-        "@click.group(cls=Commands)\ndef app(): pass\n"
+        "import typer\n"
+        "app = typer.Typer(cls=Commands)\n"
+        "@app.callback()\ndef root(): pass\n"
         "@app.command()\ndef twice():\n"
         "    fit = load_fit('fit.nc')\n"
         "    for key in 'abc':\n"

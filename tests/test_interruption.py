@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from fits import thinned_design, user_study
+from test_cli import run  # noqa: F401
 
 import scalebayes as sb
 from scalebayes import gate
@@ -208,6 +209,19 @@ def test_draws_under_reference_priors_are_not_taken_for_those_of_the_hypothesis(
     counted = draws["omega"].groupby(draws["omega"]).count()
     assert partial.attrs["n_omega"] == len(counted)
     assert (counted == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [((), "goes on from there"), (("--no-cache",), "nothing is kept")]
+)
+def test_an_interrupted_reconciliation_says_what_is_kept(run, monkeypatch, options, said):  # noqa: F811
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(vars(sb), "reconcile", interrupted)
+    done = run("reconcile", *options)
+    assert done.code == 130
+    assert said in done.err
 
 
 def test_an_interruption_before_any_draw_keeps_nothing_and_says_so(monkeypatch):
