@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         NotConvergedWarning,
         OutsidePopulationWarning,
         ResultError,
+        SamplingInterrupted,
         StudyError,
     )
     from scalebayes.forecast import forecast
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from scalebayes.synthesis_data import synthesis_rows
     from scalebayes.synthesis_plots import plot_synthesis
     from scalebayes.synthesis_report import synthesis_sentences, synthesis_table
+    from scalebayes.verify import Verification, verify
 
 _HOME = {
     "Architecture": "counting",
@@ -80,10 +82,12 @@ _HOME = {
     "NotConvergedWarning": "errors",
     "OutsidePopulationWarning": "errors",
     "ResultError": "errors",
+    "SamplingInterrupted": "errors",
     "Shape": "architecture",
     "Study": "studies",
     "StudyCheck": "check",
     "StudyError": "errors",
+    "Verification": "verify",
     "attribute_exponent": "attribution",
     "build": "build",
     "Calibration": "calibrate",
@@ -136,6 +140,7 @@ _HOME = {
     "synthesis_rows": "synthesis_data",
     "synthesis_sentences": "synthesis_report",
     "synthesis_table": "synthesis_report",
+    "verify": "verify",
     "with_discrepancy": "discrepant_optimum",
     "with_ratio_literature": "discrepant_optimum",
 }
@@ -153,10 +158,12 @@ __all__ = [
     "NotConvergedWarning",
     "OutsidePopulationWarning",
     "ResultError",
+    "SamplingInterrupted",
     "Shape",
     "Study",
     "StudyCheck",
     "StudyError",
+    "Verification",
     "alone_of",
     "attribute_exponent",
     "build",
@@ -208,6 +215,7 @@ __all__ = [
     "synthesis_rows",
     "synthesis_sentences",
     "synthesis_table",
+    "verify",
     "with_discrepancy",
     "with_ratio_literature",
 ]

@@ -262,7 +262,7 @@ def writable(path):
 def write_csv(rows, path):
     """Write rows (list of dict) as CSV; an older file is replaced only by a complete new one.
 
-    The study's name, which may be any text, is left out: a spreadsheet could take it for a formula.
+    The study's name is left out: it is the same in every row.
 
     Raises
     ------
@@ -271,10 +271,13 @@ def write_csv(rows, path):
     """
     import pandas as pd
 
+    from scalebayes.spreadsheet import without_formulas
+
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            pd.DataFrame(rows).drop(columns="study").to_csv(file, index=False)
+            table = pd.DataFrame(rows).drop(columns="study")
+            without_formulas(table).to_csv(file, index=False)
         os.chmod(part, 0o644)
         os.replace(part, path)
     except OSError:

@@ -123,14 +123,15 @@ def huber_fit(
     Raises
     ------
     StudyError
-        When there are fewer than `surface.LEAST_RUNS` runs, a value is not positive and finite, or
-        delta is not positive.
+        When the arrays differ in length, there are fewer than `surface.LEAST_RUNS` runs, a value is
+        not positive and finite, or delta is not positive.
 
     References
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556, appendix D.2; Besiroglu et al. (2024),
     arXiv:2404.10102.
     """
+    _refuse_other_lengths(name, N=N, D=D, loss=loss)
     data = np.array([N, D, loss], dtype=float)
     _check(data, delta, name)
     log_N, log_D, log_loss = np.log(data)
@@ -140,6 +141,13 @@ def huber_fit(
     theta, objective, _ = fit_surfaces(*logs, best, delta=delta)
     winner = int(objective.argmin())
     return _result(theta[winner], objective[winner], delta, data.shape[1], counting)
+
+
+def _refuse_other_lengths(name, **columns):
+    lengths = {column: np.size(values) for column, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{column} {n}" for column, n in lengths.items())
+        raise StudyError(f"{name}: one value of each per run is needed, found {found}.")
 
 
 def _check(data, delta, name):

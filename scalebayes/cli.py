@@ -28,7 +28,17 @@ from scalebayes.cli_models import models
 from scalebayes.cli_optimal import optimal
 from scalebayes.cli_pool import pool
 from scalebayes.cli_report import report
-from scalebayes.console import Commands, end, given, print_json, print_text, sentence
+from scalebayes.cli_verify import verify
+from scalebayes.console import (
+    Commands,
+    end,
+    given,
+    kept_when_interrupted,
+    print_json,
+    print_text,
+    resumed_from_the_cache,
+    sentence,
+)
 from scalebayes.errors import InputError
 from scalebayes.options import (
     CacheFolder,
@@ -44,6 +54,7 @@ from scalebayes.options import (
     Family,
     FewRuns,
     FitFile,
+    Force,
     Gated,
     Json,
     LossUnit,
@@ -113,6 +124,7 @@ def fit(
     cores: Cores = None,
     no_cache: NoCache = False,
     cache_folder: CacheFolder = None,
+    force: Force = False,
     as_json: Json = False,
 ):
     """Fit a scaling law to runs: the posterior of its coefficients, saved for other commands."""
@@ -131,7 +143,9 @@ def fit(
     path = writable(out or Path(f"{study.name}-{hypothesis.name}{suffix}.nc"))
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     settings |= {"literature": with_literature, "random_seed": seed, "cache": not no_cache}
-    result = sb.fit(study, hypothesis, **settings)
+    settings |= given(force=force or None)
+    with kept_when_interrupted(study.name, path):
+        result = sb.fit(study, hypothesis, **settings)
     _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     sb.save_fit(result, path)
     typer.echo(f"Saved to {path}", err=True)
@@ -208,6 +222,9 @@ app.command(
 )(check)
 
 
+app.command(epilog="Example: scalebayes verify reconciliation")(verify)
+
+
 app.command("cache", epilog="Example: scalebayes cache --clear")(cache_command)
 
 
@@ -245,9 +262,9 @@ def reconcile(
 ):
     """Fit the published studies and show why their compute-optimal answers differ."""
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
-    result = sb.reconcile(
-        out=out, studies=study or None, random_seed=seed, cache=not no_cache, **settings
-    )
+    settings |= {"studies": study or None, "random_seed": seed, "cache": not no_cache}
+    with resumed_from_the_cache(cache=not no_cache):
+        result = sb.reconcile(out=out, **settings)
     if as_json:
         print_json(result.summary.to_dict("records"), converged=result.converged)
     else:

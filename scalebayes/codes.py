@@ -134,6 +134,14 @@ CODES = {
         what_to_do="Map a loss per token. The natural logarithm of a perplexity per token is in "
         "nats; bits per byte, times bytes per token, are bits per token.",
     ),
+    "SB119": Code(
+        title="Loss unlikely in its unit",
+        meaning="The smallest loss is less than 0.65 or more than 1.4 times that of published "
+        "runs with its N and D; those of the bundled studies lie between 0.74 and 1.29. Nothing is "
+        "converted.",
+        what_to_do="Check --loss-unit, and that the loss is per token. A law fitted to losses in "
+        "the wrong unit has the same exponents and another E.",
+    ),
     "SB201": Code(
         title="File not readable",
         meaning="There is no such file, it cannot be opened, it is no table of the kind that its "
@@ -234,8 +242,8 @@ CODES = {
 """Code -> what it stands for."""
 
 
-UNLIKELY_LOSS = "SB118"
-"""Code of a warning that is recorded with what was assumed: no unit turns it into a loss."""
+UNLIKELY_LOSS = ("SB118", "SB119")
+"""Codes of warnings that are recorded with what was assumed: the loss may be of another kind."""
 
 DESIGN_WARNINGS = {
     "exponents not identified": "SB103",

@@ -2,13 +2,20 @@
 
 import contextlib
 import logging
+import signal
+import threading
 import warnings
 
 import typer
 from typer.core import TyperGroup
 
 import scalebayes as sb
-from scalebayes.errors import InputError, NotConvergedWarning
+from scalebayes.errors import (
+    CacheWarning,
+    InputError,
+    NotConvergedWarning,
+    SamplingInterrupted,
+)
 
 BAD_INPUT, NOT_TRUSTWORTHY, NOT_READ_OR_SAVED, INTERRUPTED = 2, 3, 4, 130
 """Exit codes, beside 0 for a good end."""
@@ -19,8 +26,9 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx):
         """Run the command that was asked for."""
-        with warnings.catch_warnings(), reported_cache():
+        with warnings.catch_warnings(), reported_cache(), stopped_by_the_second_interrupt():
             warnings.showwarning = show_warning
+            warnings.simplefilter("once", CacheWarning)
             warnings.simplefilter("ignore", NotConvergedWarning)  # the first line printed says it
             try:
                 return super().invoke(ctx)
@@ -32,6 +40,29 @@ class Commands(TyperGroup):
                 fail(error, NOT_READ_OR_SAVED)
             except KeyboardInterrupt:
                 fail("interrupted", INTERRUPTED)
+
+
+@contextlib.contextmanager
+def stopped_by_the_second_interrupt():
+    """Let the first SIGINT raise KeyboardInterrupt, and the second end the process at once.
+
+    Python acts on a signal only between its own instructions: without this, a second one would wait
+    for what is being compiled or saved, too.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def first(_number, _frame):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager
@@ -54,6 +85,48 @@ def reported_cache():
         log.setLevel(level)
         if asked:
             typer.echo(f"cache: {asked.count('hit')} of {len(asked)} results re-used", err=True)
+
+
+@contextlib.contextmanager
+def kept_when_interrupted(study, path):
+    """Save what was sampled of a study's fit that is interrupted, and leave with exit code 130.
+
+    Parameters
+    ----------
+    study : str
+        Its name; an interrupted fit of another study (of the literature) is not saved.
+    path : Path
+        Of the fit; ".partial" is added.
+    """
+    try:
+        yield
+    except SamplingInterrupted as stop:
+        partial = stop.partial
+        if partial is None:
+            fail("interrupted before there was a draw to keep", INTERRUPTED)
+        if partial.attrs["study"] != study:
+            where = f"in the fit of {partial.attrs['study']}"
+            fail(f"interrupted {where}; the fits before it are in the cache", INTERRUPTED)
+        saved = sb.save_fit(partial, path.with_name(f"{path.name}.partial"))
+        fail(f"interrupted: {_draws_words(partial.attrs)} kept in {saved}", INTERRUPTED)
+
+
+@contextlib.contextmanager
+def resumed_from_the_cache(*, cache):
+    """Say, where a command of many fits is interrupted, what is kept; exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "fits that were done are in the cache, and the same command goes on from there"
+        fail(f"interrupted; {kept if cache else 'nothing is kept without the cache'}", INTERRUPTED)
+
+
+def _draws_words(attrs):
+    """Return how many draws a partial fit has, of how many."""
+    n = attrs["n_draws"]
+    if attrs["n_omega"]:
+        return f"{n} draws at {attrs['n_omega']} values of omega"
+    return f"{n} of {attrs['draws_asked']} draws"
 
 
 def fail(error, code):

@@ -159,13 +159,13 @@ def served_rows(found, decades, fit):
         As `formatting.optimal_rows`, names ending in _with_inference, and inference_tokens and held
         (what the budget fixes: "loss" or "total").
     """
-    rows, mark = [], mark_of(fit)("a")
+    rows, mark = [], mark_of(fit)
     for index in range(found.sizes["compute"]):
         one = found.isel(compute=index)
         at = _place(one, decades, index)
         at |= {name: found.attrs[name] for name in ("inference_tokens", "held")}
         for name in one.data_vars:
-            marked = "" if name == "loss" else mark
+            marked = mark("loss" if name == "loss" else "a")
             label, unit = f"{name}_with_inference", one[name].attrs["units"]
             rows.append(summary_row(fit.attrs["study"], label, unit, one[name], mark=marked) | at)
     return rows

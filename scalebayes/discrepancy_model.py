@@ -27,7 +27,7 @@ from scalebayes.discrepancy import (
     log_loss_features,
 )
 from scalebayes.discrepancy_evidence import HeldOut, probability_exact
-from scalebayes.errors import InputError
+from scalebayes.errors import InputError, SamplingInterrupted
 from scalebayes.fitted_law import law_values
 from scalebayes.optimum import compute_range
 from scalebayes.predict import law_parameters
@@ -227,12 +227,20 @@ class Learner:
                 progress_bar=False,
             )
             posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
+            _refuse_interrupted(posterior, chains, draws * 3**attempt)
             checked = {name: posterior[name].to_numpy() for name in _LATENTS}
             problems = diagnose(checked, {one: stats[one].to_numpy() for one in _STATS}).problems
             if not problems:
                 break
         logs = [*(np.log(checked[name]) for name in AMPLITUDES), checked["log_noise_factor"]]
         return np.stack(logs, axis=-1), weights, problems
+
+
+def _refuse_interrupted(posterior, chains, draws):
+    """Raise where nutpie was interrupted: it then returns what there is, short or padded by NaN."""
+    whole = posterior.sizes["chain"] == chains and posterior.sizes["draw"] == draws
+    if not whole or any(posterior[name].isnull().any() for name in _LATENTS):
+        raise SamplingInterrupted
 
 
 def held_out_of(records, weights, prior):

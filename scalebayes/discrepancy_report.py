@@ -75,7 +75,7 @@ def discrepant_rows(best, fit, published=None):
         As `formatting.optimal_rows`; for D*/N* also share_law, share_discrepancy and
         share_noise of the variance of its log.
     """
-    mark, shares = mark_of(fit)("a"), optimum_shares(best)
+    mark, shares = mark_of(fit), optimum_shares(best)
     tables = [best] if published is None else [best, published]
     rows = []
     for index, compute in enumerate(best["compute"].to_numpy()):
@@ -85,7 +85,7 @@ def discrepant_rows(best, fit, published=None):
         for table in tables:
             for name in (one for one in table.data_vars if "_with_" in one):
                 draws = table[name].isel(compute=index)
-                marked = "" if name.startswith("loss") else mark
+                marked = mark("loss" if name.startswith("loss") else "a")
                 row = summary_row(
                     fit.attrs["study"], name, draws.attrs["units"], draws, mark=marked
                 )

@@ -21,6 +21,28 @@ class ResultError(OSError):
     """A result cannot be read or saved (exit code 4)."""
 
 
+class SamplingInterrupted(KeyboardInterrupt):
+    """Sampling was stopped by the user (exit code 130).
+
+    Parameters
+    ----------
+    chains : tuple of dict
+        Per chain, what was drawn after tuning: unconstrained [draw, latent], log_density and
+        diverging [draw].
+    partial : DataTree or None
+        Draws of an interrupted `fit`, as `partial_fits.partial_fit` returns them.
+    """
+
+    def __init__(self, *, chains=(), partial=None):
+        super().__init__("sampling was interrupted")
+        self.chains = chains
+        self.partial = partial
+
+
+class CacheWarning(UserWarning):
+    """Results cannot be kept in, or taken from, the cache; they are computed all the same."""
+
+
 class NotConvergedWarning(UserWarning):
     """A posterior did not pass the convergence gate; its numbers are not trustworthy."""
 

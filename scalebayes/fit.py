@@ -1,6 +1,7 @@
 """A study under a hypothesis -> its posterior: sampled, checked, cached, with its evidence."""
 
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,10 +10,16 @@ import numpy as np
 from scalebayes.build import run_data
 from scalebayes.compiled import log_density
 from scalebayes.counting_grid import sample_grid
-from scalebayes.errors import HypothesisError, InputError, NotConvergedWarning
+from scalebayes.errors import (
+    HypothesisError,
+    InputError,
+    NotConvergedWarning,
+    SamplingInterrupted,
+)
 from scalebayes.gate import Settings, checked_posterior
 from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_run_effect
 from scalebayes.isoflop import windowed
+from scalebayes.partial_fits import n_draws, partial_fit
 from scalebayes.progress import status_line
 from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
 from scalebayes.studies import load_study
@@ -76,6 +83,8 @@ def fit(
     ------
     InputError
         When study, hypothesis, counting or settings cannot be used.
+    SamplingInterrupted
+        When it was stopped (a `KeyboardInterrupt`); `partial` holds what was sampled until then.
 
     Warns
     -----
@@ -93,13 +102,29 @@ def fit(
     result = cached_fit(key) if cache else None
     if result is None:
         with status_line(progressbar, f"{study.name} under {hypothesis.name}") as advance:
-            result = _sampled(study, hypothesis, reference, settings, advance)
+            result = _sampled_or_kept(study, hypothesis, reference, settings, advance)
         if cache:
             store_in_cache(key, result)
     if not result.attrs["converged"]:
         message = f"{study.name} under {hypothesis.name}: {result.attrs['problems']}"
         warnings.warn(message, NotConvergedWarning, stacklevel=2)
     return result
+
+
+def _sampled_or_kept(study, hypothesis, reference, settings, advance):
+    """Return the fit; where it is interrupted, pass that on with what was sampled."""
+    kept = {}
+
+    def record(path, density, chains):
+        if n_draws(chains) >= n_draws(kept.get(path, (None, ()))[1]):
+            kept[path] = (density, chains)  # a later attempt takes the place of an earlier one
+
+    settings = replace(settings, record=record)
+    try:
+        return _sampled(study, hypothesis, reference, settings, advance)
+    except KeyboardInterrupt as stop:
+        partial = partial_fit(kept, study, hypothesis, settings)
+        raise SamplingInterrupted(partial=partial) from stop
 
 
 def _sampled(study, hypothesis, reference, settings, advance):

@@ -143,7 +143,7 @@ def optimal_rows(best, decades, fit):
     list of dict
         As `fit_rows`, and compute (FLOP), counting, flops, extrapolation_decades (None if unknown).
     """
-    mark = mark_of(fit)("a")
+    mark = mark_of(fit)
     rows = []
     for index, compute in enumerate(best["compute"].values):
         beyond = None if decades is None else float(decades.isel(compute=index))
@@ -151,7 +151,7 @@ def optimal_rows(best, decades, fit):
         at |= {name: best.attrs[name] for name in ("counting", "flops")}
         for name, unit in OPTIMUM_UNITS.items():
             draws = best[name].isel(compute=index)
-            marked = "" if name == "loss" else mark
+            marked = mark("loss" if name == "loss" else "a")
             rows.append(summary_row(fit.attrs["study"], name, unit, draws, mark=marked) | at)
     return rows
 

@@ -1,6 +1,7 @@
 """One posterior that passed the convergence gate, or says why not."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import chi2
@@ -8,6 +9,7 @@ from scipy.stats import chi2
 from scalebayes.build import natural_quantities
 from scalebayes.compiled import LogDensity
 from scalebayes.diagnostics import Diagnostics, diagnose
+from scalebayes.errors import SamplingInterrupted
 from scalebayes.evidence import Evidence, bridge_evidence
 from scalebayes.hypotheses import Hypothesis
 from scalebayes.sampling import Draws, ascended, sample
@@ -27,7 +29,11 @@ N_STARTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to sample: draws and tune per chain, chains, cores, and the random seed."""
+    """How to sample: draws and tune per chain, chains, cores, and the random seed.
+
+    `record` is called with (path, density, chains) after each sampling, complete or interrupted, so
+    that an interruption loses nothing; chains as in `errors.SamplingInterrupted`.
+    """
 
     draws: int = 1000
     tune: int = 1000
@@ -35,6 +41,7 @@ class Settings:
     cores: int | None = None
     target_accept: float = 0.95
     random_seed: int = 1
+    record: Callable | None = field(default=None, compare=False, repr=False)
 
     def seed(self, *path):
         """Return a seed that depends on the random seed and on what the draws are for."""
@@ -93,17 +100,7 @@ def draw_posterior(density, hypothesis, settings, *, path=(), attempt=0):
     attempt : int
         0 as asked; 1 twice the draws and a target of 0.99; 2 the diagonal metric besides.
     """
-    draws = sample(
-        density,
-        density.unconstrain(prior_medians(hypothesis)),
-        draws=settings.draws * (2 if attempt else 1),
-        tune=settings.tune * (2 if attempt else 1),
-        chains=settings.chains,
-        cores=settings.cores,
-        seed=settings.seed(attempt, *path),
-        adaptation="diag" if attempt == 2 else "low_rank",
-        target_accept=max(settings.target_accept, 0.99) if attempt else settings.target_accept,
-    )
+    draws = _recorded(density, hypothesis, settings, path=path, attempt=attempt)
     evidence = bridge_evidence(density, draws, seed=settings.seed(attempt, 7, *path))
     return Posterior(
         density=density,
@@ -112,6 +109,28 @@ def draw_posterior(density, hypothesis, settings, *, path=(), attempt=0):
         evidence=evidence,
         sampler_stats={name: draws.stats[name] for name in ("diverging", "energy")},
     )
+
+
+def _recorded(density, hypothesis, settings, *, path, attempt):
+    """Return draws; those of an interrupted sampling are recorded before it is passed on."""
+    record = settings.record or (lambda path, density, chains: None)
+    try:
+        draws = sample(
+            density,
+            density.unconstrain(prior_medians(hypothesis)),
+            draws=settings.draws * (2 if attempt else 1),
+            tune=settings.tune * (2 if attempt else 1),
+            chains=settings.chains,
+            cores=settings.cores,
+            seed=settings.seed(attempt, *path),
+            adaptation="diag" if attempt == 2 else "low_rank",
+            target_accept=max(settings.target_accept, 0.99) if attempt else settings.target_accept,
+        )
+    except SamplingInterrupted as stop:
+        record(path, density, stop.chains)
+        raise
+    record(path, density, draws.by_chain)
+    return draws
 
 
 def checked_posterior(density, hypothesis, settings, *, path=(), first=None):

@@ -36,6 +36,9 @@ WINDOWS = ("default", NEAR_OPTIMUM)
 """Which rows of a study are used: "default" is the study's own window; "isoflop" those of it that
 lie on isoFLOP lines near their bottoms (`isoflop.windowed`)."""
 
+_MOST_BYTES = 65_536
+"""Length of a hypothesis file; the longest of `models/` has 3 kB."""
+
 _NUMBERS = {"real": "real numbers", "positive": "positive numbers", "unit": "(0, 1)"}
 _KEYS = ("title", "law", "counting", "likelihood", "window", "reference_priors", "priors")
 _REQUIRED = ("law", "counting", "likelihood", "priors")
@@ -163,14 +166,25 @@ def load_hypothesis(hypothesis):
     if path.suffix != ".toml":
         path = _bundled_file(str(hypothesis))
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = _short_text(path)
+        table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read as a hypothesis file ({error})."
         raise HypothesisError(msg) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers too long, lists too deep
         msg = f"{path}: not a TOML file: {error}."
         raise HypothesisError(msg) from error
     return _from_table(table, name=path.stem, source=str(path))
+
+
+def _short_text(path):
+    """Return a file's text; raise where it is longer than a hypothesis could be."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        msg = f"longer than {_MOST_BYTES} bytes"
+        raise OSError(msg)
+    return content.decode("utf-8")
 
 
 def hypothesis_from_json(text):
@@ -184,7 +198,7 @@ def hypothesis_from_json(text):
     try:
         table = json.loads(text)
         name = table.pop("name")
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         msg = f"stored hypothesis: not readable ({error})."
         raise HypothesisError(msg) from error
     return _from_table(table, name=name, source=f"stored hypothesis {name!r}")
@@ -218,6 +232,18 @@ def _bundled_file(name):
     raise HypothesisError(msg)
 
 
+def _reference_name(table, source):
+    """Return the name of the reference priors; a path would let a file read another anywhere."""
+    name = _text(table, "reference_priors", source)
+    if name and name not in hypothesis_names():
+        msg = (
+            f"{source}, reference_priors: {name!r} is not a name in models/; allowed: "
+            f"{hypothesis_names()}."
+        )
+        raise HypothesisError(msg)
+    return name
+
+
 def _from_table(table, *, name, source):
     _check_keys(table, allowed=_KEYS, required=_REQUIRED, where=source)
     law = _choice(table, "law", LAWS, source)
@@ -235,7 +261,7 @@ def _from_table(table, *, name, source):
         window=window,
         priors=priors,
         omega=omega,
-        reference_priors=_text(table, "reference_priors", source),
+        reference_priors=_reference_name(table, source),
         title=_text(table, "title", source),
     )
 

@@ -30,6 +30,9 @@ from scalebayes.trees import PRIOR_DRAWS, tree_of_draws, versions, with_verdict
 STUDY_SETTINGS = {"draws": 1000, "tune": 500, "chains": 4}
 """How each published study is sampled."""
 
+MOST_RUNS = 100_000
+"""Runs above which a study is sampled only with `force`."""
+
 ALONE = "alone"
 """Group of a fit with literature that holds the fit of the study by itself."""
 
@@ -48,6 +51,7 @@ def fit(
     random_seed=1,
     target_accept=None,
     cache=True,
+    force=False,
     progressbar=None,
 ):
     """Return the posterior of one study under one hypothesis, with its log evidence.
@@ -75,6 +79,8 @@ def fit(
         nearly normal. A fit that fails the gate is drawn again with 0.99.
     cache : bool
         Whether to take results from, and put them into, the cache on disk.
+    force : bool
+        Whether to sample more than `MOST_RUNS` runs, which takes hours and gigabytes.
     progressbar : bool, optional
         By default only when stderr is a terminal.
 
@@ -95,7 +101,10 @@ def fit(
     Raises
     ------
     InputError
-        When study, hypothesis, counting or settings cannot be used.
+        When study, hypothesis, counting or settings cannot be used, or the runs are too many.
+    SamplingInterrupted
+        When it was stopped (a `KeyboardInterrupt`); its `partial` holds what was sampled until then
+        of the fit that was under way.
 
     Warns
     -----
@@ -106,12 +115,14 @@ def fit(
     """
     own = {"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept}
     shared = {"cores": cores, "random_seed": random_seed, "cache": cache}
+    study = load_study(study)
+    _refuse_many(study, force=force)
     if not literature:
         result = fit_alone(study, hypothesis, progressbar=progressbar, **own, **shared)
         return _with_settings(result, own)
     hypothesis = load_hypothesis(hypothesis)
     check_poolable(hypothesis)
-    study = windowed(load_study(study), hypothesis)
+    study = windowed(study, hypothesis)
     settings = pool_settings(draws, tune, chains, cores, random_seed)
     key = _key(study, hypothesis, own, random_seed)
     result = cached_fit(key) if cache else None
@@ -130,6 +141,16 @@ def fit(
             store_in_cache(key, result)
     _warn(result)
     return _with_settings(result, own)
+
+
+def _refuse_many(study, *, force):
+    if study.n_used > MOST_RUNS and not force:
+        msg = (
+            f"{study.name}: {study.n_used} runs are to be sampled, more than {MOST_RUNS}; every "
+            "draw takes tens of passes over them. Take the last step of each run (rows='last', "
+            "--rows last) or fewer runs, or insist: force=True (--force)."
+        )
+        raise InputError(msg)
 
 
 def _with_settings(result, settings):

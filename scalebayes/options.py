@@ -72,6 +72,7 @@ CacheFolder = Annotated[
         "folder.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Sample more than 100,000 runs, too.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: version, converged, rows.")]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A file that fit wrote.")]
 Family = Annotated[

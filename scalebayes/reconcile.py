@@ -19,13 +19,15 @@ from scalebayes.gap import Gap, explain_gap
 from scalebayes.gap_findings import gap_sentences
 from scalebayes.gap_tables import gap_frames
 from scalebayes.hypothesis_table import hypothesis_rows
+from scalebayes.manifest import MANIFEST, swap_in, write_manifest
 from scalebayes.page import svg_text
 from scalebayes.population import pool
 from scalebayes.population_report import population_rows
 from scalebayes.progress import step_bar
 from scalebayes.reconcile_page import checks_section, figure_sections, reconciliation_page
 from scalebayes.report import study_summary
-from scalebayes.storage import file_digest, save_fit
+from scalebayes.spreadsheet import without_formulas
+from scalebayes.storage import save_fit
 from scalebayes.studies import DEFAULT_STUDIES, load_study
 from scalebayes.synthesis import synthesis
 from scalebayes.synthesis_report import synthesis_sentences
@@ -36,7 +38,7 @@ FURTHER_DRAWS = 500
 """Draws per chain, at most, of fits that serve an evidence or one exponent."""
 
 _FURTHER_STEPS = 7  # population, attribution, replays, chain on two corpora, synthesis, figures
-MANIFEST = "manifest.json"
+_TAKEN = ("population", "synthesis")  # files beside those of the studies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,11 +185,10 @@ def _write(result, settings):
         if result.population is not None:
             save_fit(result.population, posteriors / "population.nc")
         save_fit(result.synthesis, posteriors / "synthesis.nc")
-        result.summary.to_csv(part / "summary.csv", index=False)
-        _weights(result.fits).to_csv(part / "omega_weights.csv", index=False)
-        result.hypotheses.to_csv(part / "hypotheses.csv", index=False)
-        for name, one in gap_frames(result.gap).items():
-            one.to_csv(part / f"{name}.csv", index=False)
+        tables = {"summary": result.summary, "omega_weights": _weights(result.fits)}
+        tables |= {"hypotheses": result.hypotheses, **gap_frames(result.gap)}
+        for name, one in tables.items():
+            without_formulas(one).to_csv(part / f"{name}.csv", index=False)
         why = {"gap": result.gap, "synthesis": result.synthesis}
         figures = [
             replace(section, figure=svg_text(section.figure))
@@ -199,10 +200,9 @@ def _write(result, settings):
         (part / "index.html").write_text(text, encoding="utf-8")
         _save_texts({one.link: one.figure for one in figures}, part / "figures")
         _save_texts(checks.folded, part / "figures" / "checks")
-        manifest = json.dumps(_manifest(result, settings, part), indent=2)
-        (part / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
+        write_manifest(part, _about(result, settings))
         part.chmod(0o755)
-        _swap(part, out)
+        swap_in(part, out)
     except OSError as error:
         msg = f"{out}: the result could not be saved ({error}); what was there is untouched."
         raise ResultError(msg) from error
@@ -216,21 +216,6 @@ def _save_texts(svgs, folder):
         (folder / f"{name}.svg").write_text(text, encoding="utf-8")
 
 
-def _swap(part, out):
-    if not out.exists():
-        part.replace(out)
-        return
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    out.replace(old)
-    try:
-        part.replace(out)
-    except OSError:
-        old.replace(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _weights(fits):
     tables = []
     for name, one in fits.items():
@@ -240,8 +225,8 @@ def _weights(fits):
     return table[["study", *[column for column in table if column != "study"]]]
 
 
-def _manifest(result, settings, folder):
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def _about(result, settings):
+    """Return what the manifest says besides its files."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "converged": int(result.converged),
@@ -249,7 +234,6 @@ def _manifest(result, settings, folder):
         "settings": {name: value for name, value in settings.items() if name != "cores"},
         "versions": versions(),
         "data_sha256": {name: one.attrs["data_hash"] for name, one in result.fits.items()},
-        "files_sha256": {path.relative_to(folder).as_posix(): file_digest(path) for path in files},
     }
 
 
@@ -259,6 +243,8 @@ def _chosen_studies(studies):
         raise StudyError(msg)
     chosen = [load_study(study) for study in studies]
     names = [study.name for study in chosen]
+    for name in names:
+        _refuse_as_file_name(name)
     sets = [study.shared_runs for study in chosen if study.shared_runs]
     for label, values in (("study", names), ("set of shared runs", sets)):
         twice = sorted({value for value in values if values.count(value) > 1})
@@ -273,6 +259,16 @@ def _chosen_studies(studies):
         )
         raise StudyError(msg)
     return chosen
+
+
+def _refuse_as_file_name(name):
+    plain = name.isprintable() and not set(name) & set("/\\:") and not name.startswith(".")
+    if not (name and plain and len(name.encode()) <= 200) or name in _TAKEN:
+        msg = (
+            f"the study's name {name!r} cannot be that of a file in the result's folder; read it "
+            "with another name=, without slashes."
+        )
+        raise StudyError(msg)
 
 
 def _checked_folder(out):

@@ -12,6 +12,8 @@ from nutpie.compile_pymc import CompiledPyMCModel
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
+from scalebayes.errors import SamplingInterrupted
+
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _EXPAND_SIGNATURE = numba.types.int64(*[numba.types.uint64] * 2, *[_DOUBLES] * 3)
 _STATS = ("diverging", "energy", "n_steps", "depth", "maxdepth_reached", "step_size_bar")
@@ -41,6 +43,13 @@ class Draws:
     stats: dict
     settings: dict
 
+    @property
+    def by_chain(self):
+        """Return the draws of each chain, as in `errors.SamplingInterrupted`."""
+        values = zip(self.unconstrained, self.log_density, self.stats["diverging"], strict=True)
+        names = ("unconstrained", "log_density", "diverging")
+        return tuple(dict(zip(names, one, strict=True)) for one in values)
+
 
 def sample(
     density, start, *, draws, tune, chains, cores, seed, adaptation="low_rank", target_accept=0.95
@@ -69,8 +78,8 @@ def sample(
 
     Raises
     ------
-    KeyboardInterrupt
-        When sampling was interrupted, so that some chain is shorter than asked.
+    SamplingInterrupted
+        When sampling was interrupted, so that some chain is shorter than asked; with what there is.
     """
     settings = dict(draws=draws, tune=tune, chains=chains, seed=seed)
     settings |= dict(adaptation=adaptation, target_accept=target_accept)
@@ -86,13 +95,26 @@ def sample(
     points, stats = trace.get_arrow_trace()
     made = [int((~_numpy(batch.column("tuning"))).sum()) for batch in stats]
     if made != [draws] * chains:
-        raise KeyboardInterrupt
+        raise SamplingInterrupted(chains=_chains(points, stats, made))
     unconstrained = _kept(points, "point", draws).reshape(chains, draws, start.size)
     return Draws(
         unconstrained=unconstrained,
         log_density=_kept(stats, "logp", draws),
         stats={name: _kept(stats, name, draws) for name in _STATS},
         settings=settings,
+    )
+
+
+def _chains(points, stats, made):
+    """Return what there is of each chain that got beyond tuning."""
+    return tuple(
+        {
+            "unconstrained": _kept([of_points], "point", n).reshape(n, -1),
+            "log_density": _kept([of_stats], "logp", n)[0],
+            "diverging": _kept([of_stats], "diverging", n)[0],
+        }
+        for of_points, of_stats, n in zip(points, stats, made, strict=True)
+        if n
     )
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -16,13 +17,15 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from scalebayes.errors import InputError, ResultError
+from scalebayes.errors import CacheWarning, InputError, ResultError
 from scalebayes.stored_trees import read_tree, write_tree
 
 _LOG = logging.getLogger("scalebayes.cache")
 
 DEFAULT_CACHE_GB = 5
 """Gigabytes (10^9 bytes) that cached fits may take, unless $SCALEBAYES_CACHE_GB says otherwise."""
+
+_DAY = 86_400.0  # seconds
 
 DIGEST = "content_sha256"
 """Attribute that holds the digest of everything else in a saved result."""
@@ -185,6 +188,7 @@ def clear_cache(limit=0):
     removed, freed : int
         Number of fits, and bytes.
     """
+    _remove_leftovers()
     entries = cache_entries()
     excess = sum(size for _, size, _ in entries) - limit
     removed = freed = 0
@@ -197,17 +201,25 @@ def clear_cache(limit=0):
     return removed, freed
 
 
+def _remove_leftovers():
+    """Remove what processes left that were killed while they saved, after a day."""
+    for part in cache_folder().glob(".*.nc.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _DAY:
+                part.unlink()
+
+
 def cached_fit(key):
     """Return the cached fit of a key, or None; a damaged entry is removed and counts as none."""
     path = cache_folder() / f"{key}.nc"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False of a folder that may not be read, too
         _LOG.info("miss %s", key)
         return None
     try:
         fit = load_fit(path)
     except ResultError as error:
         if path.is_file():  # else another process removed it in between
-            warnings.warn(f"cache entry left out: {error}", stacklevel=2)
+            warnings.warn(f"cache entry left out: {error}", CacheWarning, stacklevel=2)
         with contextlib.suppress(OSError):
             path.unlink()
         _LOG.info("miss %s", key)
@@ -219,14 +231,24 @@ def cached_fit(key):
 
 
 def store_in_cache(key, fit):
-    """Put a fit into the cache, and keep that within its limit; where it fails, warn and go on."""
+    """Put a fit into the cache, and keep that within its limit; where it fails, warn and go on.
+
+    The warning is the same for every fit, so that it can be shown once.
+    """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_fit(fit, folder / f"{key}.nc")
         clear_cache(cache_limit())
     except OSError as error:
-        warnings.warn(f"fits are not cached: {error}", stacklevel=2)
+        reason = _first_cause(error).strerror or "the file could not be written"
+        warnings.warn(f"fits are not cached in {folder}: {reason}", CacheWarning, stacklevel=2)
+
+
+def _first_cause(error):
+    while error.__cause__ is not None and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    return error
 
 
 def content_key(**parts):

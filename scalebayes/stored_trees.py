@@ -7,6 +7,7 @@ and reads it. The files follow the netCDF-4 format either way.
 """
 
 import itertools
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -137,11 +138,19 @@ def write_tree(tree, path):
     if not all(_is_usual(dataset) for _, dataset in nodes):
         tree.to_netcdf(path, engine="h5netcdf")
         return
+    Path(path).write_bytes(_file_image(nodes))
+
+
+def _file_image(nodes):
+    """Return the bytes of a file of datasets; made in memory, for HDF5 crashes on a full disk."""
     numbers = itertools.count()
-    with h5py.File(path, "w", track_order=True) as file:
+    options = {"driver": "core", "backing_store": False, "track_order": True}
+    with h5py.File("in memory", "w", **options) as file:
         for place, dataset in nodes:
             group = file if place == "/" else file.create_group(place, track_order=True)
             _write_group(group, dataset, numbers)
+        file.flush()
+        return file.id.get_file_image()
 
 
 def _is_usual(dataset):

@@ -15,6 +15,7 @@ from scalebayes.codes import coded
 from scalebayes.column_hints import other_loss, suggest
 from scalebayes.counting import flops_counting
 from scalebayes.errors import CountingError, StudyError
+from scalebayes.laws import chinchilla
 from scalebayes.long_tables import named_rows, refuse_unusable_rows, with_tokens
 from scalebayes.sizes import (
     Shapes,
@@ -43,6 +44,15 @@ LEAST_RUNS = 8
 COUNT_UNITS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 LOSS_UNITS = {"nats": 1.0, "bits": math.log(2), "log10": math.log(10)}
 """Nats per unit of loss; "log10" is a cross entropy taken with logarithms to base 10."""
+
+LOSS_RATIOS = (0.65, 1.4)
+"""Smallest loss of a sweep over that of the law of Hoffmann's points at the same N and D: outside,
+the unit is doubted. The 27 bundled studies lie between 0.74 and 1.29."""
+
+_PUBLISHED_LAW = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+"""Besiroglu et al. (2024), arXiv:2404.10102, table 1."""
+
+_JUDGED_FROM = {"N": 5e6, "D": 1e8}  # below, no law is known to hold
 
 _UNITS = {
     **dict.fromkeys((*PARAMETER_COLUMNS, *TOKEN_COLUMNS), COUNT_UNITS),
@@ -117,6 +127,7 @@ def read_sweep(
             *assumed,
             *_loss_note(used, names["loss"]),
             *_replicate_note(used),
+            *_loss_note(used),
             *agreement_note(used, counting=counting, shapes=shapes),
         ),
     )
@@ -402,6 +413,23 @@ def _replicate_note(runs):
     n = count_replicates(runs)
     note = f"{n} rows repeat the N and D of another with another loss; kept as replicates"
     return (coded("SB106", note),) if n else ()
+
+
+def _loss_note(runs):
+    """Return in words where the smallest loss is far from published ones at its N and D."""
+    lowest = runs.loc[runs["loss"].idxmin()]
+    if lowest["N"] < _JUDGED_FROM["N"] or lowest["D"] < _JUDGED_FROM["D"]:
+        return ()
+    ratio = lowest["loss"] / chinchilla(lowest["N"], lowest["D"], **_PUBLISHED_LAW)
+    least, most = LOSS_RATIOS
+    if least <= ratio <= most:
+        return ()
+    note = (
+        f"the smallest loss, {lowest['loss']:.3g} nats, is {ratio:.2f} times the published one at "
+        f"N = {lowest['N']:.3g}, D = {lowest['D']:.3g}; bits taken for nats are 1.44 times, "
+        "base-10 logarithms 0.43 times too large. Nothing was converted"
+    )
+    return (coded("SB119", note),)
 
 
 def _unit_factor(name, unit, *, source):

@@ -92,6 +92,7 @@ CASES = {
     "SB116": lambda _: said(runs()[:6], prior_dominated_ok=True),
     "SB117": lambda _: said(ONE_RAY),
     "SB118": lambda _: said(runs(loss=np.exp(runs()["loss"]))),
+    "SB119": lambda _: said(runs(loss=runs()["loss"] / np.log(2))),
     "SB201": lambda folder: sb.read_runs(folder / "nothing.csv"),
     "SB202": lambda folder: sb.read_runs(empty_file(folder)),
     "SB203": lambda _: read(runs().rename(columns={"N": "params"})),

@@ -49,7 +49,10 @@ ORDER = (
         "counting_grid",
         "stored_trees",
         "storage",
+        "manifest",
         "trees",
+        "partial_fits",
+        "verify",
         "fit",
         "expectation",
         "mixtures",
@@ -91,6 +94,7 @@ ORDER = (
     *(
         "listing",
         "text_table",
+        "spreadsheet",
         "json_rows",
         "report",
         "population_report",
@@ -135,6 +139,7 @@ ORDER = (
         "cli_cache",
         "cli_calibrate",
         "cli_report",
+        "cli_verify",
         "cli",
     ),
 )

@@ -1,13 +1,17 @@
 import html
 import json
+import shutil
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from disks import full_disk
 
 import scalebayes as sb
 from scalebayes.errors import ResultError, StudyError
 from scalebayes.hypothesis_table import ALL_STUDIES
+from scalebayes.manifest import INTACT, file_states, read_manifest
 from scalebayes.storage import file_digest
 
 STUDIES = ["porian2024-owt2-3-warmup", "marin2026-dclm"]
@@ -38,6 +42,36 @@ def test_every_file_is_in_the_manifest_with_its_digest(result):
         assert file_digest(result.folder / name) == digest
     assert set(manifest["data_sha256"]) == set(STUDIES)
     assert manifest["settings"]["random_seed"] == 1
+
+
+def test_a_flipped_bit_is_found_in_every_file_of_the_folder(result, tmp_path):
+    folder = shutil.copytree(result.folder, tmp_path / "copy")
+    digests = read_manifest(folder)["files_sha256"]
+    assert set(file_states(folder, digests).values()) == {INTACT}
+    for name in digests:
+        path = folder / name
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        found = {one for one, state in file_states(folder, digests).items() if state != INTACT}
+        assert found == {name}
+        path.write_bytes(before)
+
+
+def test_the_folder_is_verified_with_its_versions_seed_and_data(result):
+    found = sb.verify(result.folder)
+    assert found.intact and found.same_versions
+    assert found.seeds == (1,)
+    assert found.data == dict.fromkeys(STUDIES, "same")
+
+
+@pytest.mark.parametrize("limit", [1000, 30_000, 300_000])
+def test_a_disk_that_fills_up_leaves_the_old_result(result, limit):
+    before = read_manifest(result.folder)
+    with full_disk(limit), pytest.raises(ResultError, match=r"too large.*untouched"):
+        sys.modules["scalebayes.reconcile"]._write(result, {"random_seed": 1})
+    assert read_manifest(result.folder) == before
+    assert sb.verify(result.folder).intact
+    assert [path.name for path in result.folder.parent.iterdir()] == [result.folder.name]
 
 
 def test_a_saved_posterior_loads_and_gives_the_printed_optimum(result):
@@ -114,8 +148,6 @@ def test_a_new_result_replaces_an_old_one_and_nothing_else(result, tmp_path, mon
 
 
 def test_a_failed_save_leaves_the_old_result(result, monkeypatch):
-    import sys
-
     module = sys.modules["scalebayes.reconcile"]
     before = file_digest(result.folder / "index.html")
 

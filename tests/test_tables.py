@@ -5,9 +5,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from fits import EPOCH
 
 from scalebayes.errors import StudyError
-from scalebayes.studies import read_runs
+from scalebayes.laws import chinchilla
+from scalebayes.studies import load_study, read_runs, studies
+from scalebayes.sweeps import _loss_note
 from scalebayes.tables import nearest_name, read_table
 
 SIZES = (1e8, 2e8, 4e8, 8e8)
@@ -254,6 +257,38 @@ def test_a_loss_and_its_error_come_out_in_nats(unit, nats):
     runs = read_runs(frame.assign(loss=frame["loss"] / nats), units={"loss": unit}).runs
     assert runs["loss"].to_numpy() == pytest.approx(frame["loss"].to_numpy())
     assert runs["loss_se"].to_numpy() == pytest.approx(0.01 * nats)
+
+
+def doubts(loss, **sizes):
+    grid = {"N": np.repeat([1e8, 1e9, 1e10], 3), "D": np.tile([2e9, 2e10, 2e11], 3)} | sizes
+    nats = chinchilla(grid["N"], grid["D"], **EPOCH)
+    study = read_runs(pd.DataFrame({**grid, "loss": loss(nats)}), units={"N": 1, "D": 1})
+    return [text for text in study.assumed if text.startswith("SB119: ")]
+
+
+@pytest.mark.parametrize("factor", [2.3, 1 / np.log(2), 1 / np.log(10)])
+def test_a_loss_in_another_unit_than_said_is_doubted_and_not_converted(factor):
+    (said,) = doubts(lambda nats: factor * nats)
+    assert f"{factor:.2f} times" in said
+    assert "Nothing was converted" in said
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.0, 1.3])
+def test_a_loss_that_other_tokenizers_and_corpora_could_have_is_not_doubted(factor):
+    assert not doubts(lambda nats: factor * nats)
+
+
+def test_the_loss_of_models_too_small_for_any_law_is_not_judged():
+    assert not doubts(lambda nats: 3 * nats, N=np.repeat([1e5, 2e5, 4e5], 3))
+
+
+@pytest.mark.parametrize("name", studies().index)
+def test_no_published_study_would_be_doubted(name):
+    runs = load_study(name).runs
+    assert not _loss_note(runs)
+    lowest = runs.loc[runs["loss"].idxmin()]
+    ratio = lowest["loss"] / chinchilla(lowest["N"], lowest["D"], **EPOCH)
+    assert 0.74 < ratio < 1.29  # as `LOSS_RATIOS` says
 
 
 def test_units_that_were_not_given_are_recorded():
