@@ -125,9 +125,9 @@ def read_sweep(
         tied=shapes.tied,
         assumed=(
             *assumed,
-            *_loss_note(used, names["loss"]),
+            *_kind_note(used, names["loss"]),
             *_replicate_note(used),
-            *_loss_note(used),
+            *_size_note(used),
             *agreement_note(used, counting=counting, shapes=shapes),
         ),
     )
@@ -399,7 +399,7 @@ def _or_else(runs, name, values):
     return values if name not in runs else runs[name].where(runs[name] != "", values)
 
 
-def _loss_note(runs, column):
+def _kind_note(runs, column):
     """Return what is unlikely about a loss per token, by its size or its column's name."""
     median, kind = runs["loss"].median(), other_loss(column)
     found = [f"the name {column!r} looks like {kind}"] if kind else []
@@ -415,7 +415,7 @@ def _replicate_note(runs):
     return (coded("SB106", note),) if n else ()
 
 
-def _loss_note(runs):
+def _size_note(runs):
     """Return in words where the smallest loss is far from published ones at its N and D."""
     lowest = runs.loc[runs["loss"].idxmin()]
     if lowest["N"] < _JUDGED_FROM["N"] or lowest["D"] < _JUDGED_FROM["D"]:

