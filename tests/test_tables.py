@@ -10,7 +10,7 @@ from fits import EPOCH
 from scalebayes.errors import StudyError
 from scalebayes.laws import chinchilla
 from scalebayes.studies import load_study, read_runs, studies
-from scalebayes.sweeps import _loss_note
+from scalebayes.sweeps import _size_note
 from scalebayes.tables import nearest_name, read_table
 
 SIZES = (1e8, 2e8, 4e8, 8e8)
@@ -285,7 +285,7 @@ def test_the_loss_of_models_too_small_for_any_law_is_not_judged():
 @pytest.mark.parametrize("name", studies().index)
 def test_no_published_study_would_be_doubted(name):
     runs = load_study(name).runs
-    assert not _loss_note(runs)
+    assert not _size_note(runs)
     lowest = runs.loc[runs["loss"].idxmin()]
     ratio = lowest["loss"] / chinchilla(lowest["N"], lowest["D"], **EPOCH)
     assert 0.74 < ratio < 1.29  # as `LOSS_RATIOS` says
