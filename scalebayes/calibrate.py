@@ -17,8 +17,9 @@ from scipy.stats import binom
 from scalebayes.build import WARMUP_SHARE, applied, run_data
 from scalebayes.compiled import log_density
 from scalebayes.counting_grid import resample, sample_grid
+from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, StudyError
-from scalebayes.gate import Settings, checked_posterior
+from scalebayes.gate import Settings, draw_posterior
 from scalebayes.hypotheses import LATENT, load_hypothesis
 from scalebayes.laws import ISOFLOP, expected_loss
 from scalebayes.likelihoods import log_likelihood
@@ -65,8 +66,8 @@ def calibrate(
     design="hoffmann2022-epoch",
     *,
     simulations=200,
-    draws=250,
-    tune=300,
+    draws=400,
+    tune=400,
     chains=4,
     random_seed=1,
     advance=None,
@@ -83,7 +84,8 @@ def calibrate(
     simulations : int
         >= 20.
     draws, tune, chains : int
-        Per posterior.
+        Per posterior; one whose draws fail the gate is drawn again, twice as long. No optimiser
+        looks for modes that were missed.
     random_seed : int
     advance : callable, optional
         Called with a text at the beginning of each simulation.
@@ -240,8 +242,13 @@ def _posterior(study, hypothesis, settings):
     else:
         data = run_data(study, hypothesis)
         hypothesis = applied(hypothesis, data)
-        posterior = checked_posterior(log_density(data, hypothesis), hypothesis, settings)
-        found, why = posterior.quantities, posterior.problems
+        density = log_density(data, hypothesis)
+        for attempt in range(2):
+            posterior = draw_posterior(density, hypothesis, settings, attempt=attempt)
+            why = diagnose(posterior.latents, posterior.sampler_stats).problems
+            if not why:
+                break
+        found = posterior.quantities
     return {name: np.ravel(values) for name, values in found.items()}, why
 
 

@@ -75,7 +75,7 @@ def test_the_place_of_a_value_tied_with_draws_is_spread_over_them():
 
 @pytest.mark.slow
 def test_posteriors_of_simulated_studies_hold_what_they_were_simulated_with():
-    result = calibrate(simulations=60)
+    result = calibrate(simulations=40)
     assert {"E", "alpha", "beta", "a", LOG_RATIO, LOG_LIKELIHOOD} <= set(result.places)
     table = calibration_table(result)
     assert (table["p_holm"] > 0.01).all()
@@ -95,7 +95,7 @@ def test_a_wrong_noise_is_found(monkeypatch):
         return study, truth
 
     monkeypatch.setattr(module, "simulate", noisier)
-    table = calibration_table(calibrate(simulations=40))
+    table = calibration_table(calibrate(simulations=20))
     assert table.loc["sigma", "p_holm"] < 1e-2
     assert table.loc[LOG_LIKELIHOOD, "p_holm"] < 1e-2
 
