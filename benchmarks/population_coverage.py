@@ -73,8 +73,10 @@ def main():
     text = table([one for one in every if one["spread"] in options.spreads], options.spreads)
     print(text)
     if options.out:
-        command = f"python benchmarks/population_coverage.py -o {options.out.as_posix()}"
+        every = " --all-runs" if options.all_runs else ""
+        command = f"python benchmarks/population_coverage.py -o {options.out.as_posix()}{every}"
         title = "# Do a population's intervals hold the truth?"
+        title += " Studies of many runs" if options.all_runs else ""
         options.out.write_text(f"{title}\n\nMade by `{command}`.\n\n{text}\n", encoding="utf-8")
 
 
