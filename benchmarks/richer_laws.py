@@ -63,9 +63,7 @@ def page(found, options):
     out = "docs/richer_laws.md" if options.out is None else options.out.as_posix()
     models = "" if options.models == list(NAMES) else f" -m {' '.join(options.models)}"
     scores, weights = stacked_scores(found), stacked_weights(found)
-    problems = [
-        f"- {name}: {'; '.join(one.problems)}" for name, one in found.items() if one.problems
-    ]
+    problems = {name: "; ".join(one.problems) for name, one in found.items() if one.problems}
     parts = [
         "# Richer laws, and their average",
         f"Made by `python benchmarks/richer_laws.py -o {out}{models}`.",
@@ -80,10 +78,8 @@ def page(found, options):
         + ".",
     ]
     if problems:
-        parts += [
-            "Not to be trusted:",
-            "\n".join(f"- {name}: {why}" for name, why in problems.items()),
-        ]
+        listed = [f"- {name}: {why}" for name, why in problems.items()]
+        parts += ["Not to be trusted:", "\n".join(listed)]
     return "\n\n".join(parts) + "\n"
 
 
