@@ -87,7 +87,7 @@ class Prior:
 
     def frozen(self):
         """Return the distribution as a frozen SciPy one."""
-        return _frozen(self.dist, self.parameters)
+        return _frozen(self.dist, tuple(self.parameters))
 
     def to_table(self):
         """Return the prior as it stands in a hypothesis file: {"dist": ..., parameter: ...}."""
