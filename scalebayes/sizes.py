@@ -53,7 +53,7 @@ def refuse_unusable_facts(counting: str, shapes: Shapes, *, source: str) -> None
         raise StudyError(coded("SB213", msg))
     for name in ("vocab_size", "context_length"):
         value = getattr(shapes, name)
-        if value is not None and not (isinstance(value, Real) and np.isfinite(value) and value > 0):
+        if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
             msg = f"{source}: {name} is {value!r}; it must be a positive number, or left out."
             raise StudyError(coded("SB213", msg))
     if shapes.learned_positions and shapes.context_length is None:

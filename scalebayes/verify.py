@@ -58,7 +58,7 @@ class Verification:
 
     def rows(self) -> list[dict]:
         """Return one row per file, version, seed and study: name, kind, recorded, found, state."""
-        found = [
+        found: list[dict] = [
             {"name": name, "kind": "file", "recorded": None, "found": None, "state": state}
             for name, state in self.files.items()
         ]
