@@ -3,7 +3,7 @@
     python tools/run_notebooks.py
 
 What differs from one run to the next without a change of result (times, warnings on the standard
-error stream) is not stored.
+error stream, into how many pieces the standard output was cut) is not stored.
 """
 
 from pathlib import Path
@@ -33,6 +33,7 @@ def executed(path):
         timeout=SECONDS,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(ROOT)}},
     )
     client.execute()
