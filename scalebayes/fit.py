@@ -39,11 +39,11 @@ def fit(
     hypothesis="hoffmann-total",
     *,
     draws=1000,
-    tune=1000,
+    tune=500,
     chains=4,
     cores=None,
     random_seed=1,
-    target_accept=None,
+    target_accept=0.9,
     cache=True,
     progressbar=None,
 ):
@@ -63,9 +63,8 @@ def fit(
         Chains run at once; the result does not depend on it.
     random_seed : int
         Same seed, same result.
-    target_accept : float, optional
-        Of the first attempt; by default 0.95, and 0.9 with run effects, whose many dimensions are
-        nearly normal. A fit that fails the gate is drawn again with 0.99.
+    target_accept : float
+        Of the first attempt. A fit that fails the gate is drawn again with 0.99.
     cache : bool
         Whether to take the result from, and put it into, the cache on disk.
     progressbar : bool, optional
@@ -93,9 +92,6 @@ def fit(
     """
     hypothesis = load_hypothesis(hypothesis)
     study = windowed(load_study(study), hypothesis)
-    if target_accept is None:
-        has_run_effect = RUN_EFFECT in hypothesis.priors and study.shared_trajectories
-        target_accept = 0.9 if has_run_effect else 0.95
     settings = _settings(draws, tune, chains, cores, random_seed, target_accept)
     reference = _reference(hypothesis)
     key = _key(study, hypothesis, reference, settings)

@@ -215,7 +215,7 @@ def _sampler_items(fit, diagnostics):
     settings = json.loads(attrs.get("settings", "{}"))
     kept = f"{posterior.sizes['chain']} chains of {posterior.sizes['draw']} draws kept"
     tune = f"{settings['tune']} to adapt" if "tune" in settings else f"adaptation {NOT_SAID}"
-    target = settings.get("target_accept") or "default (0.95; 0.9 with run effects)"
+    target = settings.get("target_accept", NOT_SAID)
     method = f"NUTS (nutpie, low-rank metric), {kept}, {tune}, target_accept {target}"
     if "evidence" in fit:
         method += "; omega summed out on a grid, the posterior resampled by weight"

@@ -36,10 +36,10 @@ class Settings:
     """
 
     draws: int = 1000
-    tune: int = 1000
+    tune: int = 500
     chains: int = 4
     cores: int | None = None
-    target_accept: float = 0.95
+    target_accept: float = 0.9
     random_seed: int = 1
     record: Callable | None = field(default=None, compare=False, repr=False)
 

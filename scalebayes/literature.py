@@ -45,11 +45,11 @@ def fit(
     *,
     literature=False,
     draws=1000,
-    tune=1000,
+    tune=500,
     chains=4,
     cores=None,
     random_seed=1,
-    target_accept=None,
+    target_accept=0.9,
     cache=True,
     force=False,
     progressbar=None,
@@ -74,9 +74,8 @@ def fit(
         Chains run at once; the result does not depend on it.
     random_seed : int
         Same seed, same result.
-    target_accept : float, optional
-        Of the first attempt; by default 0.95, and 0.9 with run effects, whose many dimensions are
-        nearly normal. A fit that fails the gate is drawn again with 0.99.
+    target_accept : float
+        Of the first attempt. A fit that fails the gate is drawn again with 0.99.
     cache : bool
         Whether to take results from, and put them into, the cache on disk.
     force : bool

@@ -25,6 +25,8 @@ LOG_2_PI = math.log(2 * math.pi)
 
 _STUDENT_T, _BY_RATIO = 1, 2  # places in `NOISES`; the second is Student-t noise too
 _LOG_RATIO = math.log(RATIO)
+_TINY, _HUGE = 1e-150, 1e150
+_NEARLY_NORMAL = 1e4  # of nu: from there on logarithms close to 0 are taken one by one
 _BOUND = 36.0  # of `coordinates.bounded_residual`
 
 
@@ -120,6 +122,11 @@ def _likelihood(
     total += n * constant
     by_sigma = by_eta = by_tau = 0.0
     away, growth = 0.0, 1.0  # of the tokens per parameter from 20; of the scale with them
+    # many logarithms are that of one product, as long as it is neither too large nor too small
+    squares = tails = 1.0
+    log_squares = log_tails = 0.0
+    inverse_nu = 1.0 / nu if noise >= _STUDENT_T else 0.0
+    nearly_normal = nu > _NEARLY_NORMAL
     for i in range(n):
         j = int(index[i]) if has_effects else -1
         left = residual[i] - tau * effects[j] if j >= 0 else residual[i]
@@ -128,22 +135,38 @@ def _likelihood(
             growth = math.exp(eta * away)
         scale = sigma * growth
         square = scale**2 + runs[3, i] ** 2
+        inverse = 1.0 / square
+        squares *= square
+        if not _TINY < squares < _HUGE:
+            log_squares += math.log(squares) if squares > 0.0 else np.nan
+            squares = 1.0
+        share, whole = 1.0, left**2 * inverse
         if noise >= _STUDENT_T:
-            ratio = left**2 / (nu * square)
-            log_ratio = math.log1p(ratio)
-            total -= 0.5 * math.log(square) + 0.5 * (nu + 1) * log_ratio
-            share = (nu + 1) / (nu * (1 + ratio))
-            by_nu += 0.5 * (share * ratio - log_ratio)
+            ratio = whole * inverse_nu
+            share = (1.0 + inverse_nu) / (1.0 + ratio)
+            by_nu += 0.5 * share * ratio
+            whole *= share
+            if nearly_normal:
+                log_tails += math.log1p(ratio)
+            else:
+                tails *= 1.0 + ratio
+                if tails > _HUGE:
+                    log_tails += math.log(tails)
+                    tails = 1.0
         else:
-            total -= 0.5 * math.log(square) + 0.5 * left**2 / square
-            share = 1.0
-        by_residual[i] = -share * left / square
-        of_scale = scale * (share * left**2 / square - 1) / square
+            total -= 0.5 * whole
+        by_residual[i] = -share * left * inverse
+        of_scale = scale * (whole - 1.0) * inverse
         by_sigma += of_scale * growth
         by_eta += of_scale * scale * away
         if j >= 0:
             by_tau -= effects[j] * by_residual[i]
             by_effect[j] -= tau * by_residual[i]
+    total -= 0.5 * (log_squares + math.log(squares))
+    log_tails += math.log(tails)
+    if noise >= _STUDENT_T:
+        total -= 0.5 * (nu + 1) * log_tails
+        by_nu -= 0.5 * log_tails
     by_scale[0], by_scale[1], by_scale[2], by_scale[3] = by_sigma, by_nu, by_eta, by_tau
     return total
 

@@ -86,7 +86,7 @@ def reconcile(
     studies=None,
     *,
     draws=1000,
-    tune=500,
+    tune=300,
     chains=4,
     cores=None,
     random_seed=1,

@@ -96,7 +96,8 @@ def synthesis(rows=None, *, draws=1000, tune=1000, chains=4, cores=None, random_
         When the draws fail the gate; `attrs["converged"]` is then 0.
     """
     rows = synthesis_rows() if rows is None else rows
-    settings = Settings(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
+    sizes = dict(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
+    settings = Settings(target_accept=0.95, **sizes)
     key = _key(rows, settings)
     tree = cached_fit(key) if cache else None
     if tree is None:

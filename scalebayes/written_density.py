@@ -38,6 +38,7 @@ _VERSIONED = versioned(*PARTS)
 _SYMMETRIC, _ISOFLOP, _SURFACE = 1, 2, 3  # places in `LAWS`
 _N_LAW = tuple(len(LATENTS[law]) for law in LAWS)
 _COLUMNS = 4  # log N, log D, log loss and its standard error; then budget, index of the effect
+_LARGEST_LOG = 600.0  # of a term over the offset; above, the largest term is the unit
 _NON_FINITE = 4  # a code that nutpie takes as a divergence
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _SIGNATURE = numba.types.int64(numba.types.uint64, *[_DOUBLES] * 4)
@@ -173,13 +174,16 @@ def _log_density(z, data, gradient):
 def _to_shares(terms, loss, residual):
     """Write log losses less the law's, and in place of the logs of its terms their shares."""
     for i in range(len(residual)):
-        highest = max(terms[i, 0], terms[i, 1], terms[i, 2])
-        e = math.exp(terms[i, 0] - highest)
-        s = math.exp(terms[i, 1] - highest)
-        d = math.exp(terms[i, 2] - highest)
+        base = terms[i, 0]
+        if max(terms[i, 1], terms[i, 2]) - base > _LARGEST_LOG:
+            base = max(terms[i, 1], terms[i, 2])
+        e = 1.0 if base == terms[i, 0] else math.exp(terms[i, 0] - base)
+        s = math.exp(terms[i, 1] - base)
+        d = math.exp(terms[i, 2] - base)
         whole = e + s + d
-        terms[i, 0], terms[i, 1], terms[i, 2] = e / whole, s / whole, d / whole
-        residual[i] = loss[i] - highest - math.log(whole)
+        share = 1.0 / whole
+        terms[i, 0], terms[i, 1], terms[i, 2] = e * share, s * share, d * share
+        residual[i] = loss[i] - base - math.log(whole)
 
 
 @inner
