@@ -84,8 +84,8 @@ def calibrate(
     simulations : int
         >= 20.
     draws, tune, chains : int
-        Per posterior; one whose draws fail the gate is drawn again, twice as long. No optimiser
-        looks for modes that were missed.
+        Per posterior; one whose draws fail the gate is drawn again, with four times the draws. No
+        optimiser looks for modes that were missed.
     random_seed : int
     advance : callable, optional
         Called with a text at the beginning of each simulation.

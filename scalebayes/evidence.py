@@ -103,8 +103,8 @@ def _bridge(density, draws, *, fitted, bridged, rng):
     points = known.mean(0) + rng.standard_normal((kept[..., 0].size, n_latents)) @ root.T
     at_posterior = draws.log_density[:, bridged] - proposal.logpdf(kept)
     at_proposal = density.values(points) - proposal.logpdf(points)
-    ess = float(np.mean(effective_draws(np.moveaxis(kept, -1, 0))))
-    ess = min(ess, at_posterior.size)
+    # that of the log density alone: it sets a share in the bridge, whose error is estimated below
+    ess = min(float(effective_draws(draws.log_density[:, bridged])), at_posterior.size)
     return _solve(at_posterior, at_proposal, ess=ess)
 
 

@@ -21,6 +21,7 @@ from scalebayes.hypotheses import LATENT, RUN_EFFECT, load_hypothesis, without_r
 from scalebayes.isoflop import windowed
 from scalebayes.partial_fits import n_draws, partial_fit
 from scalebayes.progress import status_line
+from scalebayes.sampling import one_blas_thread
 from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
 from scalebayes.studies import load_study
 from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
@@ -64,7 +65,8 @@ def fit(
     random_seed : int
         Same seed, same result.
     target_accept : float
-        Of the first attempt. A fit that fails the gate is drawn again with 0.99.
+        Of the first attempt. A fit that fails the gate is drawn again with more draws and a higher
+        target (`gate.draw_posterior`).
     cache : bool
         Whether to take the result from, and put it into, the cache on disk.
     progressbar : bool, optional
@@ -117,7 +119,8 @@ def _sampled_or_kept(study, hypothesis, reference, settings, advance):
 
     settings = replace(settings, record=record)
     try:
-        return _sampled(study, hypothesis, reference, settings, advance)
+        with one_blas_thread():
+            return _sampled(study, hypothesis, reference, settings, advance)
     except KeyboardInterrupt as stop:
         partial = partial_fit(kept, study, hypothesis, settings)
         raise SamplingInterrupted(partial=partial) from stop

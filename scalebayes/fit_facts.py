@@ -225,7 +225,7 @@ def _sampler_items(fit, diagnostics):
     given = ", given the published studies" if attrs.get("literature") else ""
     versions = json.loads(attrs["versions"])
     items = {
-        "estimator": f"{method}; a fit that fails the gate is drawn again, twice as long",
+        "estimator": f"{method}; a fit that fails the gate is drawn again, four times as long",
         "evidence": f"{evidence}, by bridge sampling{given}",
         "gate": f"{_passed(attrs)} {diagnostics} ({_GATE})",
         "intervals": "90% equal-tailed, over the posterior",

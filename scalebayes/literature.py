@@ -75,7 +75,8 @@ def fit(
     random_seed : int
         Same seed, same result.
     target_accept : float
-        Of the first attempt. A fit that fails the gate is drawn again with 0.99.
+        Of the first attempt. A fit that fails the gate is drawn again with more draws and a higher
+        target (`gate.draw_posterior`).
     cache : bool
         Whether to take results from, and put them into, the cache on disk.
     force : bool

@@ -170,12 +170,17 @@ def ascended(density, starts, *, arrived=None):
 
     method = {"jac": True, "method": "L-BFGS-B", "options": _ROUGHLY}
     callbacks = [None, *[stop if arrived else None] * (len(starts) - 1)]
-    with _blas().limit(limits=1, user_api="blas"):  # more threads wait for each other, five times
+    with one_blas_thread():
         ends = [
             minimize(objective, start, callback=callback, **method)
             for start, callback in zip(starts, callbacks, strict=True)
         ]
     return np.array([-end.fun for end in ends]), np.stack([end.x for end in ends])
+
+
+def one_blas_thread():
+    """Return a context in which BLAS uses one thread: on small matrices more of them only wait."""
+    return _blas().limit(limits=1, user_api="blas")
 
 
 @cache
