@@ -36,13 +36,14 @@ if TYPE_CHECKING:
         SamplingInterrupted,
         StudyError,
     )
+    from scalebayes.fitting import fit
     from scalebayes.forecast import forecast
     from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.gap import explain_gap
     from scalebayes.gap_plots import plot_attribution
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.inference_optimum import inference_optimal
-    from scalebayes.literature import alone_of, fit
+    from scalebayes.literature import alone_of
     from scalebayes.new_study import new_study
     from scalebayes.omega_plots import plot_omega_weight
     from scalebayes.optimum import optimal
@@ -99,7 +100,7 @@ _HOME = {
     "compare": "compare",
     "alone_of": "literature",
     "explain_gap": "gap",
-    "fit": "literature",
+    "fit": "fitting",
     "forecast": "forecast",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",

@@ -3,12 +3,13 @@
 Every prior sits on a quantity that means something at the anchors (see `laws`); E, A, B and the
 exponents are derived. Data and the parameters of the priors are `pm.Data`, so that one compiled
 form serves every study and every prior of the same kind.
+
+PyMC is imported by what makes a model: the data of one, and fits whose density is written out by
+hand, come without it, a second or two sooner.
 """
 
 import numpy as np
 import pandas as pd
-import pymc as pm
-import pytensor.tensor as pt
 
 from scalebayes import laws
 from scalebayes.counting import count_parameters
@@ -179,6 +180,9 @@ def model_of(data, hypothesis, *, coords, omega_grid=None):
     omega_grid : array, optional
         Values of omega; needed when the counting is latent.
     """
+    import pymc as pm
+    import pytensor.tensor as pt
+
     hypothesis = applied(hypothesis, data)
     with pm.Model(coords=coords) as model:
         given = {name: pm.Data(name, values, dims="run") for name, values in data.items()}
@@ -328,6 +332,8 @@ def latent_names(hypothesis):
 
 
 def _prior(name, prior):
+    import pymc as pm
+
     parameters = pm.Data(f"prior_{name}", np.array(prior.parameters))
     names = prior.to_table()
     names.pop("dist")
@@ -336,11 +342,17 @@ def _prior(name, prior):
 
 
 def _latent_omega(prior, omega_grid):
+    import pymc as pm
+    import pytensor.tensor as pt
+
     choice = pm.Categorical("counting", p=prior.weights(omega_grid))
     return pm.Deterministic("omega", pt.as_tensor(np.asarray(omega_grid))[choice])
 
 
 def _run_shift(tau, index):
+    import pymc as pm
+    import pytensor.tensor as pt
+
     run_effect = pm.Normal("run_effect", 0.0, 1.0, dims="trajectory")
     return run_shift(tau, run_effect, index, concatenate=pt.concatenate)
 

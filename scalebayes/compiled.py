@@ -13,10 +13,6 @@ from functools import lru_cache
 
 import numba
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
-from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import ancestors
 
 from scalebayes.build import (
     LAW_DATA,
@@ -277,6 +273,10 @@ def _residual(form, latents, runs, **elementary):
 
 def _compiled_graph(form):
     """Return the numba function (point, centre, priors, runs, effect rows) -> value, gradient."""
+    import pytensor
+    import pytensor.tensor as pt
+    from pytensor.graph.replace import clone_replace
+
     model = _placeholder_model(form)
     n = len(form.latents)
     point, centre = pt.vector("point"), pt.vector("centre", shape=(2,))
@@ -312,6 +312,8 @@ def _compiled_graph(form):
 
 def _conditional_effects(form, z, runs, rows):
     """Return mean and width of the run effects, of the coordinates of all other variables."""
+    import pytensor.tensor as pt
+
     inverse = {"real": lambda x: x, "positive": pt.exp, "unit": pt.sigmoid}
     named = zip(form.latents, form.dists, z, strict=True)
     latents = {name: inverse[support_of(dist)](x) for name, dist, x in named}
@@ -328,6 +330,8 @@ def _conditional_effects(form, z, runs, rows):
 
 def _data_swaps(model, form, priors, runs, value):
     """Return model variable -> compiled input, for run data, prior parameters and row count."""
+    from pytensor.graph.traversal import ancestors
+
     swaps = {model.dim_lengths["run"]: runs.shape[1]}
     position = 0
     for latent, dist in zip(form.latents, form.dists, strict=True):

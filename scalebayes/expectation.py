@@ -7,7 +7,6 @@ checks that cost most of its time on two thousand points.
 import math
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
 
 from scalebayes.machine_code import compiled
 
@@ -42,6 +41,8 @@ def gaussian_mixture(points, n_components, *, regular, seed):
     points = np.ascontiguousarray(points, dtype=float)
     share = np.full((len(points), n_components), 1.0 / n_components)
     if n_components > 1:  # the only start of one component is its solution
+        from sklearn.cluster import kmeans_plusplus  # half a second
+
         share[:] = 0.0
         _, starts = kmeans_plusplus(points, n_components, random_state=seed % 2**32)
         share[starts, np.arange(n_components)] = 1.0

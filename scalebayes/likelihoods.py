@@ -4,8 +4,6 @@ The median of a run's loss is the law's loss; the noise is symmetric on the log 
 standard error of an evaluation adds to the noise in quadrature.
 """
 
-import pymc as pm
-import pytensor.tensor as pt
 from scipy import stats
 
 from scalebayes.noise import noise_scale
@@ -31,6 +29,9 @@ def observe(likelihood, *, mu, sigma, nu, relative_loss_se, observed):
     TensorVariable
         The variable `log_loss`, with dim `run`.
     """
+    import pymc as pm
+    import pytensor.tensor as pt
+
     scale = noise_scale(sigma, relative_loss_se, sqrt=pt.sqrt)
     if likelihood == "normal":
         return pm.Normal("log_loss", mu=mu, sigma=scale, observed=observed, dims="run")

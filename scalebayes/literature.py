@@ -15,148 +15,23 @@ import xarray as xr
 from scalebayes.discrepancy import published_discrepancy
 from scalebayes.errors import InputError, NotConvergedWarning, OutsidePopulationWarning
 from scalebayes.fit import fit as fit_alone
-from scalebayes.hypotheses import LATENT, load_hypothesis
-from scalebayes.isoflop import windowed
+from scalebayes.hypotheses import LATENT
 from scalebayes.joined_study import joined_study
-from scalebayes.population import pool_settings, population_of
+from scalebayes.population import population_of
 from scalebayes.population_trees import MAX_STUDY_MISFIT, evidence_over_omega
-from scalebayes.progress import status_line
 from scalebayes.ratio_literature import study_ratio
-from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
+from scalebayes.storage import content_key, package_digest
 from scalebayes.studies import DEFAULT_STUDIES, load_study
-from scalebayes.study_cells import check_poolable, pooled_studies
+from scalebayes.study_cells import pooled_studies
 from scalebayes.trees import PRIOR_DRAWS, tree_of_draws, versions, with_verdict
 
 STUDY_SETTINGS = {"draws": 1000, "tune": 500, "chains": 4}
 """How each published study is sampled."""
 
-MOST_RUNS = 100_000
-"""Runs above which a study is sampled only with `force`."""
-
 ALONE = "alone"
 """Group of a fit with literature that holds the fit of the study by itself."""
 
 _COMPARED = ("E", "alpha", "beta", "a")
-
-
-def fit(
-    study,
-    hypothesis="hoffmann-total",
-    *,
-    literature=False,
-    draws=1000,
-    tune=500,
-    chains=4,
-    cores=None,
-    random_seed=1,
-    target_accept=0.9,
-    cache=True,
-    force=False,
-    progressbar=None,
-):
-    """Return the posterior of one study under one hypothesis, with its log evidence.
-
-    A latent counting is summed out on a grid of omega, each value a posterior of its own. With
-    `literature` the default published studies are fitted under the same hypothesis and pooled with
-    this one: what they say of a new study's exponents takes the place of the exponents' prior.
-
-    Parameters
-    ----------
-    study : Study or str
-        A study, or the name of a bundled one.
-    hypothesis : Hypothesis, str or path
-        A name in `models/`, a TOML file, or a ready value.
-    literature : bool
-        Whether to pool with the published studies; those made from the same runs are left out.
-    draws, tune, chains : int
-        Kept and discarded draws per chain (draws >= 100), and number of chains (>= 2).
-    cores : int, optional
-        Chains run at once; the result does not depend on it.
-    random_seed : int
-        Same seed, same result.
-    target_accept : float
-        Of the first attempt. A fit that fails the gate is drawn again with more draws and a higher
-        target (`gate.draw_posterior`).
-    cache : bool
-        Whether to take results from, and put them into, the cache on disk.
-    force : bool
-        Whether to sample more than `MOST_RUNS` runs, which takes hours and gigabytes.
-    progressbar : bool, optional
-        By default only when stderr is a terminal.
-
-    Returns
-    -------
-    DataTree
-        Groups posterior, sample_stats, log_likelihood, observed_data, constant_data, prior; with a
-        latent counting also evidence, grid and grid_sample_stats, and `posterior` is resampled over
-        omega by weight. Units: nats, parameters, tokens. `attrs` say whether it converged and why
-        not, the log evidence (nats) with its standard error, hypothesis, study, versions and seed.
-        With literature, `posterior` (resampled) is the one in the population, `prior` and
-        `log_prior` what the other studies expect of this one, `alone` the fit without them, and
-        log_evidence that of these runs given the others. attrs then hold literature (names),
-        literature_left_out (reasons), literature_place (probability of a study as far from the
-        population as this one) and literature_share (per quantity: posterior sd over that alone and
-        over that which the literature alone gives, and power-scaling sensitivities).
-
-    Raises
-    ------
-    InputError
-        When study, hypothesis, counting or settings cannot be used, or the runs are too many.
-    SamplingInterrupted
-        When it was stopped (a `KeyboardInterrupt`); its `partial` holds what was sampled until then
-        of the fit that was under way.
-
-    Warns
-    -----
-    NotConvergedWarning
-        When the posterior fails the gate after the last attempt; `attrs["converged"]` is then 0.
-    OutsidePopulationWarning
-        With literature, when a study this far from the population has a probability below 0.01.
-    """
-    own = {"draws": draws, "tune": tune, "chains": chains, "target_accept": target_accept}
-    shared = {"cores": cores, "random_seed": random_seed, "cache": cache}
-    study = load_study(study)
-    _refuse_many(study, force=force)
-    if not literature:
-        result = fit_alone(study, hypothesis, progressbar=progressbar, **own, **shared)
-        return _with_settings(result, own)
-    hypothesis = load_hypothesis(hypothesis)
-    check_poolable(hypothesis)
-    study = windowed(study, hypothesis)
-    settings = pool_settings(draws, tune, chains, cores, random_seed)
-    key = _key(study, hypothesis, own, random_seed)
-    result = cached_fit(key) if cache else None
-    if result is None:
-        with (
-            status_line(progressbar, f"{study.name} with literature") as advance,
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore", NotConvergedWarning)  # said of the whole below
-            alone = fit_alone(study, hypothesis, progressbar=False, **own, **shared)
-            others, left_out = literature_fits(study, hypothesis, advance=advance, **shared)
-            result = with_literature(
-                alone, study, others, settings, left_out=left_out, cache=cache, advance=advance
-            )
-        if cache:
-            store_in_cache(key, result)
-    _warn(result)
-    return _with_settings(result, own)
-
-
-def _refuse_many(study, *, force):
-    if study.n_used > MOST_RUNS and not force:
-        msg = (
-            f"{study.name}: {study.n_used} runs are to be sampled, more than {MOST_RUNS}; every "
-            "draw takes tens of passes over them. Take the last step of each run (rows='last', "
-            "--rows last) or fewer runs, or insist: force=True (--force)."
-        )
-        raise InputError(msg)
-
-
-def _with_settings(result, settings):
-    """Return a fit that says how it was asked to be sampled: the default target as None."""
-    result.attrs["settings"] = json.dumps(settings)
-    return result
 
 
 def literature_fits(study, hypothesis, *, cores=None, random_seed=1, cache=True, advance=None):
@@ -343,7 +218,8 @@ def _same_runs(study, other):
     return shared or study.name == other.name or study.data_hash == other.data_hash
 
 
-def _key(study, hypothesis, own, random_seed):
+def literature_key(study, hypothesis, own, random_seed):
+    """Return the name of a fit with literature in the cache: what its numbers depend on."""
     others = [load_study(name) for name in DEFAULT_STUDIES]
     return content_key(
         kind="with literature",
@@ -359,13 +235,14 @@ def _key(study, hypothesis, own, random_seed):
     )
 
 
-def _warn(result):
+def literature_warnings(result):
+    """Warn of a fit with literature that did not converge, or lies outside the population."""
     attrs = result.attrs
     if not attrs["converged"]:
         message = f"{attrs['study']} under {attrs['hypothesis_name']}: {attrs['problems']}"
-        warnings.warn(message, NotConvergedWarning, stacklevel=3)
+        warnings.warn(message, NotConvergedWarning, stacklevel=4)
     if attrs["literature_place"] < MAX_STUDY_MISFIT:
-        warnings.warn(place_sentence(result), OutsidePopulationWarning, stacklevel=3)
+        warnings.warn(place_sentence(result), OutsidePopulationWarning, stacklevel=4)
 
 
 def place_sentence(fit):

@@ -62,7 +62,7 @@ def test_too_many_runs_are_sampled_only_when_that_is_insisted_on(monkeypatch):
     study = sb.read_runs(many_runs(100_001), counting="total")
     asked = []
     monkeypatch.setattr("scalebayes.literature.fit_alone", lambda *one, **_: asked.append(one))
-    monkeypatch.setattr("scalebayes.literature._with_settings", lambda result, own: result)
+    monkeypatch.setattr("scalebayes.fitting._with_settings", lambda result, own: result)
     with pytest.raises(InputError, match="100001 runs .* more than 100000.*force=True"):
         sb.fit(study)
     assert not asked

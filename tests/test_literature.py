@@ -9,7 +9,7 @@ from scipy import stats
 
 import scalebayes as sb
 from scalebayes.errors import HypothesisError, InputError, OutsidePopulationWarning
-from scalebayes.literature import _warn, literature_fits, with_literature
+from scalebayes.literature import literature_fits, literature_warnings, with_literature
 from scalebayes.literature_report import literature_rows, literature_text, with_its_own
 from scalebayes.population import pool_settings
 from scalebayes.report import mark_of
@@ -107,7 +107,7 @@ def test_a_study_far_off_is_warned_of():
     assert joined.attrs["literature_place"] < 0.01
     assert "lies outside the population" in literature_text(joined)
     with pytest.warns(OutsidePopulationWarning, match="far lies outside the population"):
-        _warn(joined)
+        literature_warnings(joined)
 
 
 @pytest.mark.slow

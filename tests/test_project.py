@@ -67,7 +67,7 @@ ORDER = (
     *("new_study", "population"),
     *("discrepancy", "ratio_literature", "predict", "discrepant_optimum"),
     *("equal_loss", "regret", "recommend", "inference_optimum"),
-    *("joined_study", "literature"),
+    *("joined_study", "literature", "fitting"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),
     *("scores", "held_out", "discrepancy_evidence", "discrepancy_model", "forecast"),
@@ -250,6 +250,22 @@ def test_help_comes_without_the_heavy_imports(arguments):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_what_a_written_form_needs_comes_without_pymc():
+    code = (
+        "import sys\nimport numpy as np\nimport scalebayes.fitting\n"
+        "from scalebayes.build import run_data\nfrom scalebayes.compiled import log_density\n"
+        "from scalebayes.hypotheses import load_hypothesis\n"
+        "from scalebayes.studies import load_study\n"
+        "hypothesis = load_hypothesis('hoffmann-total')\n"
+        "data = run_data(load_study('hoffmann2022-epoch'), hypothesis)\n"
+        "assert np.isfinite(log_density(data, hypothesis).values(np.zeros((1, 7))))\n"
+        "heavy = {'pymc', 'pytensor', 'sklearn'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def bare_checkout(folder):
