@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from scalebayes.build import WARMUP_SHARE, applied, run_data
+from scalebayes.build import WARMUP_SHARE, applied, natural_quantities, run_data
 from scalebayes.compiled import log_density
 from scalebayes.counting_grid import resample, sample_grid
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, StudyError
-from scalebayes.gate import Settings, draw_posterior
+from scalebayes.gate import Settings, sampled
 from scalebayes.hypotheses import LATENT, load_hypothesis
 from scalebayes.laws import ISOFLOP, expected_loss
 from scalebayes.likelihoods import log_likelihood
@@ -32,6 +32,9 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Probabilities of the central intervals whose coverage is counted."""
 
 LOG_LIKELIHOOD, LOG_RATIO = "log likelihood", "log D*/N* at 5.76e23 FLOP"
+
+MAX_R_HAT, MIN_ESS = 1.03, 150
+"""What draws must pass; those that do not are made again."""
 
 _NULL_DRAWS = 2000  # uniform samples that a p-value is read off
 _NATURAL = ("E", "A", "B", "alpha", "beta", "q", "kappa", "a", "sigma", "nu", "eta", "omega")
@@ -66,8 +69,8 @@ def calibrate(
     design="hoffmann2022-epoch",
     *,
     simulations=200,
-    draws=400,
-    tune=400,
+    draws=250,
+    tune=250,
     chains=4,
     random_seed=1,
     advance=None,
@@ -84,8 +87,8 @@ def calibrate(
     simulations : int
         >= 20.
     draws, tune, chains : int
-        Per posterior; one whose draws fail the gate is drawn again, with four times the draws. No
-        optimiser looks for modes that were missed.
+        Per posterior. Draws with a divergence, an R-hat above `MAX_R_HAT` or fewer than `MIN_ESS`
+        effective ones are made again, four times as many. No optimiser looks for missed modes.
     random_seed : int
     advance : callable, optional
         Called with a text at the beginning of each simulation.
@@ -244,12 +247,35 @@ def _posterior(study, hypothesis, settings):
         hypothesis = applied(hypothesis, data)
         density = log_density(data, hypothesis)
         for attempt in range(2):
-            posterior = draw_posterior(density, hypothesis, settings, attempt=attempt)
-            why = diagnose(posterior.latents, posterior.sampler_stats).problems
+            draws = sampled(density, hypothesis, settings, attempt=attempt)
+            latents = density.constrain(draws.unconstrained)
+            why = draw_problems(diagnose(latents, draws.stats))
             if not why:
                 break
-        found = posterior.quantities
+        found = {**latents, **natural_quantities(latents, law=hypothesis.law)}
     return {name: np.ravel(values) for name, values in found.items()}, why
+
+
+def draw_problems(diagnostics):
+    """Return what fails here, in words: places ask less of draws than the digits of a result do.
+
+    Parameters
+    ----------
+    diagnostics : Diagnostics
+
+    Returns
+    -------
+    list of str
+    """
+    found = []
+    if diagnostics.divergences:
+        found.append(f"{diagnostics.divergences} divergent transitions")
+    if not diagnostics.r_hat < MAX_R_HAT:
+        found.append(f"R-hat {diagnostics.r_hat:.3f}")
+    least = min(diagnostics.ess_bulk, diagnostics.ess_tail)
+    if not least >= MIN_ESS:
+        found.append(f"ESS {least:.0f}")
+    return found
 
 
 def _places(found, truth, study, hypothesis, rng):
@@ -259,12 +285,13 @@ def _places(found, truth, study, hypothesis, rng):
     if "A" in truth and "beta" in truth:
         known[LOG_RATIO], drawn[LOG_RATIO] = _log_ratio(truth), _log_ratio(found)
     data = run_data(study, hypothesis)
-    known[LOG_LIKELIHOOD] = _log_likelihood(truth, data, hypothesis)
-    drawn[LOG_LIKELIHOOD] = _log_likelihood(found, data, hypothesis)
-    return {name: _place(value, drawn[name], rng) for name, value in known.items()}
+    known[LOG_LIKELIHOOD] = log_likelihood_of(truth, data, hypothesis)
+    drawn[LOG_LIKELIHOOD] = log_likelihood_of(found, data, hypothesis)
+    return {name: place(value, drawn[name], rng) for name, value in known.items()}
 
 
-def _place(value, draws, rng):
+def place(value, draws, rng):
+    """Return the place in (0, 1) of a value among draws [draw], ties broken at random."""
     below, equal = np.sum(draws < value), np.sum(draws == value)
     return (below + rng.uniform() * (equal + 1)) / (len(draws) + 1)
 
@@ -276,8 +303,17 @@ def _log_ratio(values):
         return np.log(D) - np.log(N)
 
 
-def _log_likelihood(values, data, hypothesis):
-    """Return the log likelihood (nats) of natural values, one number or one per draw."""
+def log_likelihood_of(values, data, hypothesis):
+    """Return the log likelihood (nats) of natural values, one number or one per draw.
+
+    Parameters
+    ----------
+    values : dict
+        Natural values by name, each a number or an array [draw].
+    data : dict of ndarray
+        From `build.run_data`.
+    hypothesis : Hypothesis
+    """
     per_draw = {name: np.asarray(x, dtype=float)[..., None] for name, x in values.items()}
     N = data["N"] if "N" in data else data["body"] + per_draw["omega"] * data["head"]
     D = data["D"]

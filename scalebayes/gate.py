@@ -104,7 +104,7 @@ def draw_posterior(density, hypothesis, settings, *, path=(), attempt=0):
         0 as asked; 1 four times the draws, with a target of 0.95; 2 of 0.99, and with the diagonal
         metric. Of more draws than asked every fourth is kept.
     """
-    draws = _recorded(density, hypothesis, settings, path=path, attempt=attempt)
+    draws = sampled(density, hypothesis, settings, path=path, attempt=attempt)
     evidence = bridge_evidence(density, draws, seed=settings.seed(attempt, 7, *path))
     return Posterior(
         density=density,
@@ -115,8 +115,11 @@ def draw_posterior(density, hypothesis, settings, *, path=(), attempt=0):
     )
 
 
-def _recorded(density, hypothesis, settings, *, path, attempt):
-    """Return draws; those of an interrupted sampling are recorded before it is passed on."""
+def sampled(density, hypothesis, settings, *, path=(), attempt=0):
+    """Return `Draws`; those of an interrupted sampling are recorded before it is passed on.
+
+    The arguments are those of `draw_posterior`; of more draws than asked all are returned.
+    """
     record = settings.record or (lambda path, density, chains: None)
     try:
         draws = sample(

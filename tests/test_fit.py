@@ -253,7 +253,7 @@ def test_seed_hypothesis_data_and_settings_do_not_share_a_cached_fit(cache_folde
         (study, base, {"random_seed": 2}),
         (study, base, {"draws": 500}),
         (study, base, {"chains": 3}),
-        (study, base, {"target_accept": 0.9}),
+        (study, base, {"target_accept": 0.95}),
         (study, "normal-noise", {}),
         (study, dataclasses.replace(base, priors={**base.priors, "log_E": wider}), {}),
         (dataclasses.replace(study, table=table), base, {}),
