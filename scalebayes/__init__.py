@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scalebayes.attribution import attribute_exponent
     from scalebayes.build import build
     from scalebayes.calibrate import Calibration, calibrate, calibration_table
+    from scalebayes.calibrate_population import calibrate_population
     from scalebayes.check import StudyCheck, check
     from scalebayes.classical import ClassicalFit, classical_fit, huber_fit
     from scalebayes.compare import compare
@@ -93,6 +94,7 @@ _HOME = {
     "build": "build",
     "Calibration": "calibrate",
     "calibrate": "calibrate",
+    "calibrate_population": "calibrate_population",
     "calibration_table": "calibrate",
     "check": "check",
     "chinchilla_shapes": "published",
@@ -169,6 +171,7 @@ __all__ = [
     "attribute_exponent",
     "build",
     "calibrate",
+    "calibrate_population",
     "calibration_table",
     "check",
     "chinchilla_shapes",

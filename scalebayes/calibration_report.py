@@ -43,8 +43,8 @@ def calibration_sentence(result):
     """Return what was simulated, and what the gate said, in one sentence or two."""
     flagged = sum(map(bool, result.problems))
     text = (
-        f"{len(result.places)} studies simulated from the prior of {result.hypothesis} at the runs "
-        f"of {result.design}, {result.cpu_seconds / len(result.places):.2f} CPU seconds each. The "
+        f"{len(result.places)} simulations from the prior of {result.hypothesis} at the runs of "
+        f"{result.design}, {result.cpu_seconds / len(result.places):.2f} CPU seconds each. The "
         f"gate found fault with {flagged} of their posteriors; all count."
     )
     if result.redrawn:

@@ -28,6 +28,10 @@ def calibrate(
             help="Simulate N studies from the prior, and see whether posteriors hold the truth.",
         ),
     ] = None,
+    population: Annotated[
+        bool,
+        typer.Option("--population", help="With --sbc: simulate five studies each time, and pool."),
+    ] = False,
     study: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,8 +55,10 @@ def calibrate(
     if forecast == (sbc is not None):
         msg = "calibrate: say what to judge: --forecast or --sbc N, one of them."
         raise InputError(msg)
+    if population and sbc is None:
+        raise InputError("calibrate: --population goes with --sbc N.")
     if sbc is not None:
-        _simulate(sbc, study, model, seed=seed, path=path, as_json=as_json)
+        _simulate(sbc, study, model, population, seed=seed, path=path, as_json=as_json)
         return
     from scalebayes import forecast_report
     from scalebayes.figure_files import save_figure
@@ -88,11 +94,12 @@ def calibrate(
     end(not result.problems)
 
 
-def _simulate(simulations, study, model, *, seed, path, as_json):
+def _simulate(simulations, study, model, population, *, seed, path, as_json):
     """Run a simulation-based calibration and show it; exit code 3 where it finds fault."""
     from scalebayes import calibration_report
-    from scalebayes.calibrate import calibrate as calibrated
+    from scalebayes.calibrate import calibrate as fits
     from scalebayes.calibrate import calibration_table
+    from scalebayes.calibrate_population import calibrate_population as populations
     from scalebayes.figure_files import save_figure
     from scalebayes.progress import step_bar
     from scalebayes.text_table import text_table
@@ -101,7 +108,7 @@ def _simulate(simulations, study, model, *, seed, path, as_json):
         raise InputError("calibrate: --sbc takes one study, whose runs are simulated.")
     design = study[0] if study else "hoffmann2022-epoch"
     with step_bar(None, simulations) as advance:
-        result = calibrated(
+        result = (populations if population else fits)(
             model, design, simulations=simulations, random_seed=seed, advance=advance
         )
     table = calibration_table(result)

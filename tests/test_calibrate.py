@@ -12,11 +12,15 @@ from scalebayes.calibrate import (
     calibration_table,
     extreme,
     null_extremes,
+    place,
     uniformity_p,
 )
+from scalebayes.calibrate_population import calibrate_population, prior_population
 from scalebayes.errors import InputError
+from scalebayes.population_density import PRIOR
 
 module = importlib.import_module("scalebayes.calibrate")
+population_module = importlib.import_module("scalebayes.calibrate_population")
 
 N = 200
 
@@ -67,7 +71,7 @@ def test_coverage_counts_truths_inside_central_intervals():
 
 def test_the_place_of_a_value_tied_with_draws_is_spread_over_them():
     rng = np.random.default_rng(1)
-    places = [module._place(1.0, np.array([0.0, 1.0, 1.0, 2.0]), rng) for _ in range(500)]
+    places = [place(1.0, np.array([0.0, 1.0, 1.0, 2.0]), rng) for _ in range(500)]
     assert min(places) > 0.2
     assert max(places) < 0.8
     assert np.mean(places) == pytest.approx(0.5, abs=0.03)
@@ -105,3 +109,58 @@ def test_what_cannot_be_simulated_is_refused():
         calibrate(simulations=5)
     with pytest.raises(InputError, match="budget of its own runs"):
         calibrate("isoflop")
+
+
+def simulated_population(**settings):
+    return calibrate_population(design="hoffmann2022-epoch", groups=(2, 1), **settings)
+
+
+@pytest.mark.slow
+def test_populations_hold_what_they_were_simulated_with():
+    result = simulated_population(simulations=20)
+    assert result.places.shape == (20, 16)
+    assert {"recipe effect, log beta", "new study, a", LOG_LIKELIHOOD} <= set(result.places)
+    assert (calibration_table(result)["p_holm"] > 0.01).all()
+
+
+@pytest.mark.slow
+def test_a_population_that_is_not_the_prior_s_is_found(monkeypatch):
+    """Means of log exponents that lie three standard deviations off."""
+    honest = population_module.prior_population
+
+    def shifted(*args):
+        true = honest(*args)
+        return true | {"mu": true["mu"] + 1.5}
+
+    monkeypatch.setattr(population_module, "prior_population", shifted)
+    table = calibration_table(simulated_population(simulations=20))
+    assert table.loc["mu, log alpha", "p_holm"] < 0.01
+
+
+def test_hyperparameters_come_from_the_stated_prior():
+    rng = np.random.default_rng(2)
+    draws = [prior_population(1, rng) for _ in range(4000)]
+    mu = np.array([one["mu"] for one in draws])
+    assert mu.mean() == pytest.approx(PRIOR["mu_location"], abs=0.03)
+    assert mu.std() == pytest.approx(PRIOR["mu_sd"], rel=0.05)
+    for name, scale in (("sd_between", "between"), ("sd_within", "within")):
+        values = np.array([one[name] for one in draws])
+        assert np.sqrt((values**2).mean()) == pytest.approx(PRIOR[scale], rel=0.05)
+    effects = np.array([one["recipe_effect"] for one in draws])
+    assert effects.std() == pytest.approx(PRIOR["recipe_sd"], rel=0.05)
+    correlation = np.array([one["correlation"] for one in draws])
+    assert correlation.var() == pytest.approx(0.2, rel=0.1)  # of 2 Beta(2, 2) - 1
+
+
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        ({"hypothesis": "latent-counting"}, "fixed counting"),
+        ({"groups": (1,)}, "two studies"),
+        ({"groups": (9, 9)}, "too few runs"),
+        ({"simulations": 3}, "20 simulations"),
+    ],
+)
+def test_populations_that_cannot_be_simulated_are_refused(settings, named):
+    with pytest.raises(InputError, match=named):
+        calibrate_population(**settings)

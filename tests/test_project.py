@@ -75,6 +75,7 @@ ORDER = (
     *(
         "simulate",
         "calibrate",
+        "calibrate_population",
         "comparison",
         "compare",
         "predictive_checks",
