@@ -41,6 +41,8 @@ UNITS = {
     "exponent": "1",
 }
 
+_NESTED = ("E", "A", "B", "alpha", "beta", "q")  # what `laws.nested` is called with
+
 
 def allocation_exponent(alpha, beta):
     """Return a = dlog N*/dlog C of the Chinchilla law in its own count.
@@ -402,21 +404,29 @@ def _closed_form(compute, law):
 
 
 def _general_form(compute, law, omega, architecture, counting, flops):
-    charged = flops_terms(flops, counting, architecture)
-    reported = parameter_terms(counting, architecture)
-    alpha, beta, q = law["alpha"], law["beta"], law["q"]
-    log_budget = np.log(compute) - math.log(FLOP_PER_PARAMETER_AND_TOKEN)
-    linear = omega * architecture.gamma
-    arguments = (log_budget, np.log(law["A"]), np.log(law["B"]), alpha, beta, linear, q)
-    x = xr.apply_ufunc(log_body, *arguments, kwargs={"charged": charged})
+    terms = {
+        "charged": flops_terms(flops, counting, architecture),
+        "reported": parameter_terms(counting, architecture),
+    }
+    given = (np.log(compute), omega * architecture.gamma, *(law[name] for name in _NESTED))
+    names = ("N", "D", "loss", "exponent")
+    # of plain arrays: xarray would align its labels at each step
+    found = xr.apply_ufunc(_solved, *given, kwargs=terms, output_core_dims=[()] * len(names))
+    return _dataset(**dict(zip(names, found, strict=True)))
 
+
+def _solved(log_compute, linear, E, A, B, alpha, beta, q, *, charged, reported):
+    """Return N, D, loss and exponent of arrays; `linear` as in `first_order.log_body`."""
+    log_budget = log_compute - math.log(FLOP_PER_PARAMETER_AND_TOKEN)
+    arguments = (log_budget, np.log(A), np.log(B), alpha, beta, linear, q)
+    x = log_body(*arguments, charged=charged)
     log_law, law_slope, law_bend = log_count(x, CountTerms(linear=linear))
     log_charged, charged_slope, charged_bend = log_count(x, charged)
     log_reported, reported_slope, _ = log_count(x, reported)
     fall = alpha * law_slope + beta * charged_slope - q * (law_bend - charged_bend)  # -df/dx
     D = np.exp(log_budget - log_charged)
-    loss = nested(np.exp(log_law), D, **law)
-    return _dataset(N=np.exp(log_reported), D=D, loss=loss, exponent=reported_slope * beta / fall)
+    loss = nested(np.exp(log_law), D, E=E, A=A, B=B, alpha=alpha, beta=beta, q=q)
+    return np.exp(log_reported), D, loss, reported_slope * beta / fall
 
 
 def _dataset(*, N, D, loss, exponent):
