@@ -35,7 +35,9 @@ if TYPE_CHECKING:
         ResultError,
         SamplingInterrupted,
         StudyError,
+        WorkerLost,
     )
+    from scalebayes.executors import executor, mapped
     from scalebayes.forecast import forecast
     from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.gap import explain_gap
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.inference_optimum import inference_optimal
     from scalebayes.literature import alone_of, fit
+    from scalebayes.many_fits import fit_each
     from scalebayes.new_study import new_study
     from scalebayes.omega_plots import plot_omega_weight
     from scalebayes.optimum import optimal
@@ -88,6 +91,7 @@ _HOME = {
     "StudyCheck": "check",
     "StudyError": "errors",
     "Verification": "verify",
+    "WorkerLost": "errors",
     "attribute_exponent": "attribution",
     "build": "build",
     "Calibration": "calibrate",
@@ -98,8 +102,10 @@ _HOME = {
     "classical_fit": "classical",
     "compare": "compare",
     "alone_of": "literature",
+    "executor": "executors",
     "explain_gap": "gap",
     "fit": "literature",
+    "fit_each": "many_fits",
     "forecast": "forecast",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
@@ -107,6 +113,7 @@ _HOME = {
     "load_fit": "storage",
     "load_hypothesis": "hypotheses",
     "load_study": "studies",
+    "mapped": "executors",
     "new_study": "new_study",
     "optimal": "optimum",
     "plot_attribution": "gap_plots",
@@ -164,6 +171,7 @@ __all__ = [
     "StudyCheck",
     "StudyError",
     "Verification",
+    "WorkerLost",
     "alone_of",
     "attribute_exponent",
     "build",
@@ -173,8 +181,10 @@ __all__ = [
     "chinchilla_shapes",
     "classical_fit",
     "compare",
+    "executor",
     "explain_gap",
     "fit",
+    "fit_each",
     "forecast",
     "huber_fit",
     "hypotheses",
@@ -182,6 +192,7 @@ __all__ = [
     "load_fit",
     "load_hypothesis",
     "load_study",
+    "mapped",
     "new_study",
     "optimal",
     "plot_attribution",
