@@ -240,6 +240,9 @@ except PackageNotFoundError:  # imported from a source tree that was never insta
 class _Package(ModuleType):
     """Keeps `scalebayes.fit` the function when the module of that name is imported."""
 
+    def __reduce__(self):  # functions that name the package travel to other processes
+        return importlib.import_module, (self.__name__,)
+
     def __setattr__(self, name, value):
         if not (name in _HOME and isinstance(value, ModuleType)):
             super().__setattr__(name, value)

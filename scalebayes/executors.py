@@ -263,7 +263,7 @@ def _refuse_other_versions(expected):
     other = [name for name in expected if found.get(name) != expected[name]]
     if other:
         listed = ", ".join(f"{one} {found.get(one)} for {expected[one]}" for one in other)
-        msg = f"process {os.getpid()} of {os.uname().nodename} has other versions: {listed}."
+        msg = f"process {os.getpid()} of {platform.node()} has other versions: {listed}."
         raise InputError(msg)
 
 

@@ -1,12 +1,13 @@
 """Many tasks on real processes: their order, their bits, and what a killed one costs."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +26,7 @@ from worker_tasks import (
     warned,
 )
 
+import scalebayes as sb
 from scalebayes.errors import CacheWarning, InputError, StudyError, WorkerLost
 from scalebayes.executors import ATTEMPTS, executor, mapped
 
@@ -51,6 +53,10 @@ def kill_when_begun(folder, item, after=0.0):
     thread = threading.Thread(target=kill)
     thread.start()
     return thread
+
+
+def test_a_function_of_a_script_that_names_the_package_can_travel():
+    assert pickle.loads(pickle.dumps(sb)) is sb
 
 
 def test_here_values_come_one_by_one_in_order(noted):
@@ -120,6 +126,23 @@ def test_the_number_of_reports_is_that_of_the_items_wherever_they_are_done():
                 list(mapped(abs, range(5), executor=two, advance=said.append))
         assert len(said) == 5
         assert said[0] == "0"
+
+
+def test_an_executor_holds_a_few_tasks_at_a_time_and_each_of_them_in_the_end(monkeypatch):
+    monkeypatch.setattr("scalebayes.executors.AHEAD", 3)
+    held, most = set(), []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            future = super().submit(*arguments)
+            held.add(future)
+            most.append(sum(not one.done() for one in held))
+            return future
+
+    with Counting(2) as pool:
+        assert list(mapped(abs, range(0, -20, -1), executor=pool)) == list(range(20))
+    assert len(held) == 20
+    assert max(most) <= 3
 
 
 def test_what_a_process_warns_of_is_warned_of_here():
