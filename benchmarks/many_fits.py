@@ -7,9 +7,9 @@ Each fit is one of a simulated study of 240 runs, nothing cached. One and two pr
 two workers of a local Dask cluster (a scheduler and two workers, each a process of its own), take
 the same fits by turns, after each worker has compiled. Prints Markdown tables.
 
-Wall time on a machine that others use too says how busy they were. The cores that the fits were given
-(CPU time over wall time) are therefore shown beside it, and the same with tasks that wait for a
-second, which nobody can slow down: what the way to the workers and back costs.
+Wall time on a machine that others use too says how busy they were. The cores that the fits were
+given (CPU time over wall time) are therefore shown beside it, and the same with tasks that wait for
+a second, which nobody can slow down: what the way to the workers and back costs.
 """
 
 import argparse

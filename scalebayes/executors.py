@@ -27,6 +27,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from threadpoolctl import threadpool_limits
 
@@ -315,6 +316,7 @@ def _client(scheduler):
     except ModuleNotFoundError as error:
         msg = f"{scheduler}: Dask is not installed here; pip install 'scalebayes[dask]'."
         raise InputError(msg) from error
+    _refuse_no_address(scheduler)
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -324,6 +326,16 @@ def _client(scheduler):
         if not client.scheduler_info()["workers"]:
             warnings.warn(f"{scheduler} has no workers yet; fits wait for them", stacklevel=4)
         yield client
+
+
+def _refuse_no_address(scheduler):
+    try:
+        parts = urlsplit(scheduler)
+        whole = parts.scheme and parts.hostname and parts.port
+    except ValueError:
+        whole = False
+    if not whole:
+        raise InputError(f"scheduler {scheduler!r}: write it as tcp://HOST:PORT.")
 
 
 def _cores():

@@ -75,7 +75,7 @@ Scheduler = Annotated[
     typer.Option(
         "--scheduler",
         metavar="tcp://HOST:PORT",
-        help="A Dask scheduler whose workers fit; needs pip install 'scalebayes[dask]'.",
+        help="A Dask scheduler whose workers fit, in place of --workers; needs the extra dask.",
     ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Make every fit anew, and keep none.")]

@@ -176,6 +176,15 @@ def test_what_cannot_be_an_executor_is_refused(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("address", ["nonsense", "10.0.0.1:8786", "tcp://10.0.0.1", "tcp://a:b"])
+def test_what_is_no_address_is_refused(address):
+    with (
+        pytest.raises(InputError, match="write it as tcp://HOST:PORT"),
+        executor(scheduler=address),
+    ):
+        pass
+
+
 def test_an_address_without_a_scheduler_is_said(monkeypatch):
     monkeypatch.setattr("scalebayes.executors.CONNECT_SECONDS", 1)
     nobody = executor(scheduler="tcp://127.0.0.1:9")
