@@ -36,7 +36,9 @@ if TYPE_CHECKING:
         ResultError,
         SamplingInterrupted,
         StudyError,
+        WorkerLost,
     )
+    from scalebayes.executors import executor, mapped
     from scalebayes.fitting import fit
     from scalebayes.forecast import forecast
     from scalebayes.forecast_subsamples import subsample_scores
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from scalebayes.hypotheses import Hypothesis, hypotheses, load_hypothesis
     from scalebayes.inference_optimum import inference_optimal
     from scalebayes.literature import alone_of
+    from scalebayes.many_fits import fit_each
     from scalebayes.new_study import new_study
     from scalebayes.omega_plots import plot_omega_weight
     from scalebayes.optimum import optimal
@@ -90,6 +93,7 @@ _HOME = {
     "StudyCheck": "check",
     "StudyError": "errors",
     "Verification": "verify",
+    "WorkerLost": "errors",
     "attribute_exponent": "attribution",
     "build": "build",
     "Calibration": "calibrate",
@@ -101,8 +105,10 @@ _HOME = {
     "classical_fit": "classical",
     "compare": "compare",
     "alone_of": "literature",
+    "executor": "executors",
     "explain_gap": "gap",
     "fit": "fitting",
+    "fit_each": "many_fits",
     "forecast": "forecast",
     "huber_fit": "classical",
     "hypotheses": "hypotheses",
@@ -110,6 +116,7 @@ _HOME = {
     "load_fit": "storage",
     "load_hypothesis": "hypotheses",
     "load_study": "studies",
+    "mapped": "executors",
     "new_study": "new_study",
     "optimal": "optimum",
     "plot_attribution": "gap_plots",
@@ -167,6 +174,7 @@ __all__ = [
     "StudyCheck",
     "StudyError",
     "Verification",
+    "WorkerLost",
     "alone_of",
     "attribute_exponent",
     "build",
@@ -177,8 +185,10 @@ __all__ = [
     "chinchilla_shapes",
     "classical_fit",
     "compare",
+    "executor",
     "explain_gap",
     "fit",
+    "fit_each",
     "forecast",
     "huber_fit",
     "hypotheses",
@@ -186,6 +196,7 @@ __all__ = [
     "load_fit",
     "load_hypothesis",
     "load_study",
+    "mapped",
     "new_study",
     "optimal",
     "plot_attribution",
@@ -232,6 +243,9 @@ except PackageNotFoundError:  # imported from a source tree that was never insta
 
 class _Package(ModuleType):
     """Keeps `scalebayes.fit` the function when the module of that name is imported."""
+
+    def __reduce__(self):  # functions that name the package travel to other processes
+        return importlib.import_module, (self.__name__,)
 
     def __setattr__(self, name, value):
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -8,7 +8,7 @@ such as the log likelihood, find faults that parameters alone do not (Modrák et
 
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from scalebayes.compiled import log_density
 from scalebayes.counting_grid import resample, sample_grid
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, StudyError
+from scalebayes.executors import mapped
 from scalebayes.gate import Settings, sampled
 from scalebayes.hypotheses import LATENT, load_hypothesis
 from scalebayes.laws import ISOFLOP, expected_loss
@@ -73,6 +74,7 @@ def calibrate(
     tune=250,
     chains=4,
     random_seed=1,
+    executor=None,
     advance=None,
 ):
     """Return where true values lie among draws of posteriors simulated from the prior.
@@ -90,8 +92,11 @@ def calibrate(
         Per posterior. Draws with a divergence, an R-hat above `MAX_R_HAT` or fewer than `MIN_ESS`
         effective ones are made again, four times as many. No optimiser looks for missed modes.
     random_seed : int
+    executor : concurrent.futures.Executor, optional
+        Whose processes take the simulations (`executors.mapped`); changes no number.
     advance : callable, optional
-        Called with a text at the beginning of each simulation.
+        Called with a text, once per simulation: when it begins, or with an executor when another
+        one is done.
 
     Returns
     -------
@@ -101,6 +106,8 @@ def calibrate(
     ------
     InputError
         When hypothesis or design cannot be simulated, or there are too few simulations.
+    WorkerLost
+        When a simulation has no result, for the processes that took it up died.
 
     References
     ----------
@@ -113,25 +120,28 @@ def calibrate(
         raise InputError(f"calibrate: 20 simulations are the least, not {simulations}.")
     design = replace(design, table=design.table.assign(trajectory=""))
     settings = Settings(draws=draws, tune=tune, chains=chains, cores=1)
-    start, places, problems, redrawn = time.process_time(), [], [], 0
-    for i in range(simulations):
-        if advance is not None:
-            advance(f"simulation {i + 1} of {simulations}")
-        rng = np.random.default_rng([random_seed, i])
-        study, truth, again = _simulated(design, hypothesis, rng)
-        redrawn += again
-        seeded = replace(settings, random_seed=int(rng.integers(2**31)))
-        found, why = _posterior(study, hypothesis, seeded)
-        places.append(_places(found, truth, study, hypothesis, rng))
-        problems.append("; ".join(why))
+    task = partial(_simulation, design, hypothesis, settings, random_seed)
+    told = {"advance": advance, "named": lambda i: f"simulation {i + 1} of {simulations}"}
+    found = list(mapped(task, range(simulations), executor=executor, **told))
+    places, problems, redrawn, seconds = zip(*found, strict=True)
     return Calibration(
         places=pd.DataFrame(places),
-        problems=tuple(problems),
-        redrawn=redrawn,
+        problems=problems,
+        redrawn=sum(redrawn),
         hypothesis=hypothesis.name,
         design=design.name,
-        cpu_seconds=time.process_time() - start,
+        cpu_seconds=sum(seconds),
     )
+
+
+def _simulation(design, hypothesis, settings, random_seed, i):
+    """Return places, problems, draws made again, and CPU seconds of the i-th simulation."""
+    start, rng = time.process_time(), np.random.default_rng([random_seed, i])
+    study, truth, redrawn = _simulated(design, hypothesis, rng)
+    seeded = replace(settings, random_seed=int(rng.integers(2**31)))
+    found, why = _posterior(study, hypothesis, seeded)
+    places = _places(found, truth, study, hypothesis, rng)
+    return places, "; ".join(why), redrawn, time.process_time() - start
 
 
 def calibration_table(result, *, random_seed=1):

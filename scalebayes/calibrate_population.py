@@ -7,6 +7,7 @@ from its simulated runs and the studies are pooled, as `fit` and `pool` do.
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from scalebayes.calibrate import (
 )
 from scalebayes.compiled import log_density
 from scalebayes.errors import InputError, StudyError
+from scalebayes.executors import mapped
 from scalebayes.gate import Settings, draw_posterior
 from scalebayes.hypotheses import LATENT, load_hypothesis
 from scalebayes.laws import ISOFLOP
@@ -47,6 +49,7 @@ def calibrate_population(
     groups=(2, 2, 1),
     simulations=100,
     random_seed=1,
+    executor=None,
     advance=None,
 ):
     """Return where true values lie among draws of populations simulated from their prior.
@@ -64,8 +67,8 @@ def calibrate_population(
     simulations : int
         >= 20.
     random_seed : int
-    advance : callable, optional
-        Called with a text at the beginning of each simulation.
+    executor, advance
+        As in `calibrate.calibrate`.
 
     Returns
     -------
@@ -78,6 +81,8 @@ def calibrate_population(
     ------
     InputError
         When the hypothesis cannot be pooled at one counting, or studies or runs are too few.
+    WorkerLost
+        When a simulation has no result, for the processes that took it up died.
 
     References
     ----------
@@ -85,22 +90,17 @@ def calibrate_population(
     """
     hypothesis, design = load_hypothesis(hypothesis), load_study(design)
     _refuse(hypothesis, design, groups, simulations)
-    start, places, problems, redrawn = time.process_time(), [], [], 0
-    for i in range(simulations):
-        if advance is not None:
-            advance(f"simulation {i + 1} of {simulations}")
-        rng = np.random.default_rng([random_seed, i, len(groups)])
-        found, why, again = _simulation(hypothesis, design, groups, rng)
-        places.append(found)
-        problems.append("; ".join(why))
-        redrawn += again
+    task = partial(_simulation, hypothesis, design, tuple(groups), random_seed)
+    told = {"advance": advance, "named": lambda i: f"simulation {i + 1} of {simulations}"}
+    found = list(mapped(task, range(simulations), executor=executor, **told))
+    places, problems, redrawn, seconds = zip(*found, strict=True)
     return Calibration(
         places=pd.DataFrame(places),
-        problems=tuple(problems),
-        redrawn=redrawn,
+        problems=problems,
+        redrawn=sum(redrawn),
         hypothesis=hypothesis.name,
         design=f"{sum(groups)} studies of {design.name}",
-        cpu_seconds=time.process_time() - start,
+        cpu_seconds=sum(seconds),
     )
 
 
@@ -142,8 +142,9 @@ def _refuse(hypothesis, design, groups, simulations):
         raise InputError(f"calibrate: 20 simulations are the least, not {simulations}.")
 
 
-def _simulation(hypothesis, design, groups, rng):
-    """Return the places of one simulated population's true values, problems, and redraws."""
+def _simulation(hypothesis, design, groups, random_seed, i):
+    """Return places, problems, draws made again, and CPU seconds of the i-th simulation."""
+    start, rng = time.process_time(), np.random.default_rng([random_seed, i, len(groups)])
     truth, studies, of_first, redrawn = _finite(hypothesis, design, groups, rng)
     fits = [_fit(study, hypothesis, rng) for study in studies]
     settings = Settings(cores=1, random_seed=int(rng.integers(2**31)), **POPULATION_DRAWS)
@@ -154,7 +155,8 @@ def _simulation(hypothesis, design, groups, rng):
     truth[LOG_LIKELIHOOD] = log_likelihood_of(of_first, data, hypothesis)
     drawn[LOG_LIKELIHOOD] = log_likelihood_of(_first(population, cell), data, hypothesis)
     found = {name: place(value, np.ravel(drawn[name]), rng) for name, value in truth.items()}
-    return found, draw_problems(cell.diagnostics), redrawn
+    why = draw_problems(cell.diagnostics)
+    return found, "; ".join(why), redrawn, time.process_time() - start
 
 
 def _finite(hypothesis, design, groups, rng):

@@ -31,6 +31,7 @@ from scalebayes.cli_report import report
 from scalebayes.cli_verify import verify
 from scalebayes.console import (
     Commands,
+    asked_executor,
     end,
     given,
     kept_when_interrupted,
@@ -61,6 +62,7 @@ from scalebayes.options import (
     NoCache,
     Rows,
     Runs,
+    Scheduler,
     Seed,
     Tied,
     TokensPerStep,
@@ -68,6 +70,7 @@ from scalebayes.options import (
     Units,
     Vocabulary,
     Window,
+    Workers,
 )
 
 app = typer.Typer(
@@ -256,6 +259,8 @@ def reconcile(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     no_cache: NoCache = False,
     cache_folder: CacheFolder = None,
     as_json: Json = False,
@@ -263,8 +268,11 @@ def reconcile(
     """Fit the published studies and show why their compute-optimal answers differ."""
     settings = given(draws=draws, tune=tune, chains=chains, cores=cores)
     settings |= {"studies": study or None, "random_seed": seed, "cache": not no_cache}
-    with resumed_from_the_cache(cache=not no_cache):
-        result = sb.reconcile(out=out, **settings)
+    with (
+        resumed_from_the_cache(cache=not no_cache),
+        asked_executor(workers, scheduler) as executor,
+    ):
+        result = sb.reconcile(out=out, executor=executor, **settings)
     if as_json:
         print_json(result.summary.to_dict("records"), converged=result.converged)
     else:

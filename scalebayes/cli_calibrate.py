@@ -7,9 +7,9 @@ import typer
 
 import scalebayes as sb
 from scalebayes.arguments import writable
-from scalebayes.console import end, print_json
+from scalebayes.console import asked_executor, end, print_json
 from scalebayes.errors import InputError
-from scalebayes.options import CacheFolder, Cores, Json, NoCache, Seed
+from scalebayes.options import CacheFolder, Cores, Json, NoCache, Scheduler, Seed, Workers
 
 LEAST_P = 0.01
 """Adjusted p of uniformity below which a quantity is said not to be calibrated."""
@@ -46,6 +46,8 @@ def calibrate(
     figure: Annotated[Path | None, typer.Option(help="Figure to write: svg, pdf or png.")] = None,
     seed: Seed = 1,
     cores: Cores = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     no_cache: NoCache = False,
     cache_folder: CacheFolder = None,
     as_json: Json = False,
@@ -58,20 +60,24 @@ def calibrate(
     if population and sbc is None:
         raise InputError("calibrate: --population goes with --sbc N.")
     if sbc is not None:
-        _simulate(sbc, study, model, population, seed=seed, path=path, as_json=as_json)
+        with asked_executor(workers, scheduler) as executor:
+            result = _simulated(sbc, study, model, population, seed=seed, executor=executor)
+        _show_simulated(result, path=path, as_json=as_json)
         return
     from scalebayes import forecast_report
     from scalebayes.figure_files import save_figure
+    from scalebayes.forecast import SHARES, summary
     from scalebayes.forecast import forecast as forecasts
-    from scalebayes.forecast import summary
     from scalebayes.forecast_subsamples import subsample_scores
     from scalebayes.progress import step_bar
     from scalebayes.text_table import text_table
 
     same = {"random_seed": seed, "cores": cores, "cache": not no_cache}
     n_studies = len(study or sb.DEFAULT_STUDIES)
-    with step_bar(None, n_studies * (3 if few_runs else 2)) as advance:
-        result = forecasts(study or None, hypothesis=model, advance=advance, **same)
+    steps = n_studies * (2 + len(SHARES) + few_runs)
+    with asked_executor(workers, scheduler) as executor, step_bar(None, steps) as advance:
+        many = {"executor": executor, "advance": advance}
+        result = forecasts(study or None, hypothesis=model, **many, **same)
         rows = subsample_scores(result.known, advance=advance, **same) if few_runs else None
     if as_json:
         table = summary(result).reset_index().to_dict("records")
@@ -94,23 +100,28 @@ def calibrate(
     end(not result.problems)
 
 
-def _simulate(simulations, study, model, population, *, seed, path, as_json):
-    """Run a simulation-based calibration and show it; exit code 3 where it finds fault."""
-    from scalebayes import calibration_report
+def _simulated(simulations, study, model, population, *, seed, executor):
+    """Return a simulation-based calibration."""
     from scalebayes.calibrate import calibrate as fits
-    from scalebayes.calibrate import calibration_table
     from scalebayes.calibrate_population import calibrate_population as populations
-    from scalebayes.figure_files import save_figure
     from scalebayes.progress import step_bar
-    from scalebayes.text_table import text_table
 
     if study is not None and len(study) != 1:
         raise InputError("calibrate: --sbc takes one study, whose runs are simulated.")
     design = study[0] if study else "hoffmann2022-epoch"
     with step_bar(None, simulations) as advance:
-        result = (populations if population else fits)(
-            model, design, simulations=simulations, random_seed=seed, advance=advance
-        )
+        many = {"executor": executor, "advance": advance}
+        calibrated = populations if population else fits
+        return calibrated(model, design, simulations=simulations, random_seed=seed, **many)
+
+
+def _show_simulated(result, *, path, as_json):
+    """Show a simulation-based calibration; exit code 3 where it finds fault."""
+    from scalebayes import calibration_report
+    from scalebayes.calibrate import calibration_table
+    from scalebayes.figure_files import save_figure
+    from scalebayes.text_table import text_table
+
     table = calibration_table(result)
     good = bool((table["p_holm"] >= LEAST_P).all())
     if as_json:

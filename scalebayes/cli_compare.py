@@ -7,9 +7,20 @@ import typer
 
 import scalebayes as sb
 from scalebayes.arguments import read_pairs
-from scalebayes.console import end, given, print_json
+from scalebayes.console import asked_executor, end, given, print_json
 from scalebayes.errors import InputError
-from scalebayes.options import CacheFolder, Chains, Cores, Draws, Json, NoCache, Seed, Tune
+from scalebayes.options import (
+    CacheFolder,
+    Chains,
+    Cores,
+    Draws,
+    Json,
+    NoCache,
+    Scheduler,
+    Seed,
+    Tune,
+    Workers,
+)
 
 
 def compare(
@@ -46,6 +57,8 @@ def compare(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     no_cache: NoCache = False,
     cache_folder: CacheFolder = None,
     as_json: Json = False,
@@ -54,15 +67,17 @@ def compare(
     from scalebayes.compare_report import comparison_rows, comparison_text
 
     options = {"random_seed": seed, "cache": not no_cache, **given(cores=cores)}
-    fitted = _fits(fits, model, **options, **given(draws=draws, tune=tune, chains=chains))
-    table = sb.compare(
-        fitted,
-        prior_odds=_odds(prior_odds),
-        leave_out=() if leave_out == "none" else tuple(leave_out.split(",")),
-        sensitivity=sensitivity,
-        force=force,
-        **options,
-    )
+    with asked_executor(workers, scheduler) as executor:
+        options["executor"] = executor
+        fitted = _fits(fits, model, **options, **given(draws=draws, tune=tune, chains=chains))
+        table = sb.compare(
+            fitted,
+            prior_odds=_odds(prior_odds),
+            leave_out=() if leave_out == "none" else tuple(leave_out.split(",")),
+            sensitivity=sensitivity,
+            force=force,
+            **options,
+        )
     converged = bool(table.attrs["converged"])
     if as_json:
         facts = {name: table.attrs[name] for name in ("verdict", "verdicts", "notes")}
@@ -88,10 +103,12 @@ def _fits(names, models, **settings):
         raise InputError(msg)
     studies = [sb.load_study(name) for name in names]
     chosen = {Path(model).stem: sb.load_hypothesis(model) for model in models}
-    return {
-        label: [sb.fit(study, one, **settings) for study in studies]
-        for label, one in chosen.items()
-    }
+    from scalebayes.progress import step_bar
+
+    pairs = [(study, one) for one in chosen.values() for study in studies]
+    with step_bar(None, len(pairs)) as advance:
+        made = iter(list(sb.fit_each(pairs, advance=advance, **settings)))
+    return {label: [next(made) for _ in studies] for label in chosen}
 
 
 def _saved(paths):

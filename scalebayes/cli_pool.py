@@ -7,8 +7,19 @@ import typer
 
 import scalebayes as sb
 from scalebayes.arguments import read_pairs, writable
-from scalebayes.console import end, given, print_json, print_text
-from scalebayes.options import CacheFolder, Chains, Cores, Draws, Json, NoCache, Seed, Tune
+from scalebayes.console import asked_executor, end, given, print_json, print_text
+from scalebayes.options import (
+    CacheFolder,
+    Chains,
+    Cores,
+    Draws,
+    Json,
+    NoCache,
+    Scheduler,
+    Seed,
+    Tune,
+    Workers,
+)
 
 
 def pool(
@@ -34,6 +45,8 @@ def pool(
     tune: Tune = None,
     chains: Chains = None,
     cores: Cores = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     no_cache: NoCache = False,
     cache_folder: CacheFolder = None,
     as_json: Json = False,
@@ -54,7 +67,8 @@ def pool(
     hypothesis = sb.load_hypothesis(model)
     check_poolable(hypothesis)
     same = {"random_seed": seed, "cache": not no_cache, **given(cores=cores)}
-    fitted = [_fit_of(name, hypothesis, **same) for name in names]
+    with asked_executor(workers, scheduler) as executor:
+        fitted = _fits(names, hypothesis, executor=executor, **same)
     result = sb.pool(fitted, random_seed=seed, cache=not no_cache, **settings)
     rows, text = population_rows(result), population_text(result)
     if asked is not None:
@@ -73,10 +87,13 @@ def pool(
     end(result.attrs["converged"])
 
 
-def _fit_of(name, hypothesis, **settings):
-    """Return a saved fit, or the fit of a bundled study of that name."""
+def _fits(names, hypothesis, **settings):
+    """Return saved fits, and the fits of bundled studies, in the order of their names."""
     from scalebayes.literature import STUDY_SETTINGS
+    from scalebayes.progress import step_bar
 
-    if Path(name).is_file() or Path(name).suffix:
-        return sb.load_fit(name)
-    return sb.fit(sb.load_study(name), hypothesis, **STUDY_SETTINGS, **settings)
+    saved = {name: sb.load_fit(name) for name in names if Path(name).is_file() or Path(name).suffix}
+    pairs = [(sb.load_study(name), hypothesis) for name in names if name not in saved]
+    with step_bar(None, len(pairs)) as advance:
+        made = iter(list(sb.fit_each(pairs, advance=advance, **STUDY_SETTINGS, **settings)))
+    return [saved[name] if name in saved else next(made) for name in names]

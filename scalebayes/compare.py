@@ -47,6 +47,7 @@ def compare(
     force=False,
     random_seed=1,
     cores=None,
+    executor=None,
     cache=True,
     progressbar=None,
 ):
@@ -70,6 +71,8 @@ def compare(
         Of the refits.
     cores : int, optional
         Chains of a refit run at once; changes no number.
+    executor : concurrent.futures.Executor, optional
+        Whose processes refit (`executor`), with one core each; changes no number.
     cache : bool
         Whether leave-out scores are taken from, and put into, the cache on disk.
     progressbar : bool, optional
@@ -108,7 +111,7 @@ def compare(
     labels = [str(label) for label in fits]
     log_prior = log_prior_probabilities(labels, prior_odds)
     kinds = _checked_kinds(leave_out)
-    options = {"random_seed": random_seed, "cores": cores, "cache": cache}
+    options = {"random_seed": random_seed, "cores": cores, "executor": executor, "cache": cache}
     scores, notes = {}, []
     with status_line(progressbar, "compare", doing="leaving rows out") as advance:
         options |= {"sensitivity": sensitivity, "advance": advance or (lambda _: None)}
@@ -145,7 +148,7 @@ def scores_of(fit, *, groups=None, sensitivity=True, cache=True, advance=None, *
     sensitivity, cache, advance
         As in `compare` and `leave_out.left_out_scores`.
     **settings
-        random_seed and cores.
+        random_seed, cores and executor.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from scalebayes.errors import (
     InputError,
     NotConvergedWarning,
     SamplingInterrupted,
+    WorkerLost,
 )
 
 BAD_INPUT, NOT_TRUSTWORTHY, NOT_READ_OR_SAVED, INTERRUPTED = 2, 3, 4, 130
@@ -34,6 +35,8 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
             except InputError as error:
                 fail(error, BAD_INPUT)
+            except WorkerLost as error:
+                fail(error, NOT_TRUSTWORTHY)
             except BrokenPipeError:
                 raise
             except OSError as error:
@@ -119,6 +122,13 @@ def resumed_from_the_cache(*, cache):
     except KeyboardInterrupt:
         kept = "fits that were done are in the cache, and the same command goes on from there"
         fail(f"interrupted; {kept if cache else 'nothing is kept without the cache'}", INTERRUPTED)
+
+
+def asked_executor(workers, scheduler):
+    """Return a context with the executor that --workers or --scheduler asks for, else None."""
+    if workers is None and scheduler is None:
+        return contextlib.nullcontext()
+    return sb.executor(workers, scheduler=scheduler)
 
 
 def _draws_words(attrs):

@@ -39,6 +39,10 @@ class SamplingInterrupted(KeyboardInterrupt):
         self.partial = partial
 
 
+class WorkerLost(RuntimeError):
+    """A task has no result, for the processes that took it up died (exit code 3)."""
+
+
 class CacheWarning(UserWarning):
     """Results cannot be kept in, or taken from, the cache; they are computed all the same."""
 

@@ -5,7 +5,6 @@ studies (discrepancy, literature) is learned without the study that is judged, t
 without its whole group.
 """
 
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,12 +21,12 @@ from scalebayes.discrepancy import (
     shift_of,
 )
 from scalebayes.discrepancy_model import Learner, record_of
-from scalebayes.errors import InputError, NotConvergedWarning
-from scalebayes.fit import fit
+from scalebayes.errors import InputError
 from scalebayes.fitted_law import law_values
 from scalebayes.held_out import counted_runs, optima_above, splits_of
 from scalebayes.hypotheses import LATENT, load_hypothesis
 from scalebayes.laws import ISOFLOP, anchored_logs, expected_loss, natural_coefficients
+from scalebayes.many_fits import quiet_fits
 from scalebayes.optimum import compute_range, optimal, optimal_allocation
 from scalebayes.predict import law_parameters
 from scalebayes.ratio_literature import (
@@ -117,6 +116,7 @@ def forecast(
     shares=SHARES,
     random_seed=1,
     cores=None,
+    executor=None,
     cache=True,
     advance=None,
 ):
@@ -133,8 +133,11 @@ def forecast(
         Where each is cut, as shares of its log range of compute.
     random_seed, cores, cache
         As in `fit`.
+    executor : concurrent.futures.Executor, optional
+        Whose processes fit (`executors.mapped`), with one core each; changes no number.
     advance : callable, optional
-        Called with a text before each study.
+        Called with a text: for each fit (of a study and of each cut of it) as in
+        `executors.mapped`, then before the scores of each study.
 
     Returns
     -------
@@ -154,17 +157,13 @@ def forecast(
         )
         raise InputError(msg)
     chosen = [load_study(one) for one in (DEFAULT_STUDIES if studies is None else studies)]
-    settings = dict(cores=cores, random_seed=random_seed, cache=cache, progressbar=False)
+    settings = dict(cores=cores, random_seed=random_seed, cache=cache, executor=executor)
     splits, left_out = splits_of(chosen, shares, counting=hypothesis.counting)
-    fits, wholes, problems = {}, {}, []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotConvergedWarning)  # said by `problems`
-        for study in chosen:
-            if advance is not None:
-                advance(study.name)
-            wholes[study.name] = fit(study, hypothesis, **_SETTINGS, **settings)
-            for key in [one for one in splits if one[0] == study.name]:
-                fits[key] = fit(splits[key].below, hypothesis, **_SETTINGS, **settings)
+    pairs = [(one, hypothesis) for one in (*chosen, *(split.below for split in splits.values()))]
+    found = quiet_fits(pairs, advance=advance, **_SETTINGS, **settings)
+    wholes = {study.name: one for study, one in zip(chosen, found, strict=False)}
+    fits = dict(zip(splits, found[len(chosen) :], strict=True))
+    problems = []
     for one in (*wholes.values(), *fits.values()):
         if not one.attrs["converged"]:
             problems.append(f"{one.attrs['study']}: {one.attrs['problems']}")

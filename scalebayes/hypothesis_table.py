@@ -1,12 +1,14 @@
 """Hypotheses against studies: log evidence of each, over that of counting every parameter."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from scalebayes.counting import study_omega
 from scalebayes.errors import NotConvergedWarning
+from scalebayes.executors import mapped
 from scalebayes.fit import fit
 from scalebayes.verdicts import log_prior_probabilities, verdict
 
@@ -36,7 +38,7 @@ CAPTION = (
 CONVERGED, NEGLIGIBLE = "converged", "negligible"  # of a cell of the counting grid, see `trees`
 
 
-def hypothesis_rows(studies, fits, *, advance=None, **settings):
+def hypothesis_rows(studies, fits, *, executor=None, advance=None, **settings):
     """Return the log evidence of every hypothesis on every study, and the sums over studies.
 
     Parameters
@@ -46,8 +48,10 @@ def hypothesis_rows(studies, fits, *, advance=None, **settings):
     fits : mapping of str to DataTree
         Study name -> its fit under latent-counting, whose evidence under the priors of
         hoffmann-total is that of the countings.
+    executor : concurrent.futures.Executor, optional
+        Whose processes fit (`executors.mapped`), with one core each; changes no number.
     advance : callable, optional
-        Called with a text before the fits of a study.
+        As in `executors.mapped`, once per study.
     **settings
         Of `fit`: draws, tune, chains, cores, random_seed, cache.
 
@@ -58,13 +62,13 @@ def hypothesis_rows(studies, fits, *, advance=None, **settings):
         status ("converged", or why a number is not to be relied on), studies (how many a sum is
         over), verdict (of the sums, in words; "" elsewhere).
     """
+    settings |= {} if executor is None else {"cores": 1}
+    told = {"advance": advance, "named": lambda study: f"hypotheses: {study.name}"}
+    fixed = mapped(partial(_fixed_evidences, settings), studies, executor=executor, **told)
     rows = []
-    for study in studies:
-        if advance is not None:
-            advance(f"hypotheses: {study.name}")
+    for study, others in zip(studies, fixed, strict=True):
         found = counting_evidence(fits[study.name], study_omega(study.runs, TOTAL))
-        found |= {name: _fixed_evidence(study, name, settings) for name in FIXED}
-        rows += _relative_rows(study.name, found)
+        rows += _relative_rows(study.name, found | others)
     table = pd.DataFrame(rows)
     return pd.concat([table, summed_rows(table)], ignore_index=True)
 
@@ -152,6 +156,10 @@ def _of_omega(evidence, omega):
     status = str(cell["status"].item())
     known = CONVERGED if status == NEGLIGIBLE else status  # so little weight that no draw is needed
     return float(cell["log_evidence_default"]), float(cell["log_evidence_default_se"]), known
+
+
+def _fixed_evidences(settings, study):
+    return {name: _fixed_evidence(study, name, settings) for name in FIXED}
 
 
 def _fixed_evidence(study, name, settings):

@@ -15,6 +15,7 @@ the same number with a far larger error.
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,7 @@ from scalebayes.build import TRAJECTORY_INDEX
 from scalebayes.compiled import log_density
 from scalebayes.errors import InputError
 from scalebayes.evidence import Evidence
+from scalebayes.executors import mapped
 from scalebayes.fit import code_digest
 from scalebayes.gate import Settings, checked_posterior
 from scalebayes.hypotheses import hypothesis_from_json
@@ -137,7 +139,9 @@ def largest_budget(fit, labels):
     return str(labels[np.argmax(stated_compute(fit))])
 
 
-def left_out_scores(fit, groups, *, random_seed=1, cores=None, cache=True, advance=None):
+def left_out_scores(
+    fit, groups, *, random_seed=1, cores=None, executor=None, cache=True, advance=None
+):
     """Return the joint log predictive density of each group given all other rows.
 
     Parameters
@@ -149,6 +153,8 @@ def left_out_scores(fit, groups, *, random_seed=1, cores=None, cache=True, advan
         Which rows each group has, bool [run]; none may have all of them.
     random_seed : int
     cores : int, optional
+    executor : concurrent.futures.Executor, optional
+        Whose processes refit (`executors.mapped`), with one core each; changes no number.
     cache : bool
         Whether scores made before are taken from the cache on disk.
     advance : callable, optional
@@ -161,7 +167,7 @@ def left_out_scores(fit, groups, *, random_seed=1, cores=None, cache=True, advan
     key = _key(fit, groups, random_seed)
     stored = cached_fit(key) if cache else None
     if stored is None:
-        stored = _scored(fit, groups, random_seed, cores, advance)
+        stored = _scored(fit, groups, random_seed, cores, executor, advance)
         if cache:
             store_in_cache(key, stored)
     scores = stored["left_out"].to_dataset()
@@ -237,18 +243,25 @@ def stated_compute(fit):
     return 6 * (N * constant["D"]).to_numpy()
 
 
-def _scored(fit, groups, random_seed, cores, advance):
+def _scored(fit, groups, random_seed, cores, executor, advance):
     sizes = dict(draws=REFIT_DRAWS, tune=REFIT_DRAWS, chains=fit["posterior"].sizes["chain"])
-    settings = Settings(**sizes, cores=cores, random_seed=random_seed)
+    settings = Settings(**sizes, cores=cores if executor is None else 1, random_seed=random_seed)
     cells, whole = cells_of(fit), summed_evidence(cells_of(fit))
+    tasks = [
+        _without(fit, omega, label, rows, position)
+        for position, (label, rows) in enumerate(groups.items())
+        for omega, _, _ in cells
+    ]
+    refit = partial(_refit, hypothesis_from_json(fit.attrs["hypothesis"]), settings)
+    refits = mapped(refit, tasks, executor=executor, named=_name)
     problems, values = [], []
-    for position, (label, rows) in enumerate(groups.items()):
+    for label, rows in groups.items():
         rest = []
-        for omega, log_prior, _ in cells:
-            posterior = _refit(fit, omega, ~rows, settings, position)
-            rest.append((omega, log_prior, posterior.evidence))
+        own = zip(cells, refits, strict=False)  # as many refits as cells; the others wait
+        for (omega, log_prior, _), (evidence, found) in own:
+            rest.append((omega, log_prior, evidence))
             where = label if omega is None else f"{label}, omega {omega:g}"
-            problems += [f"without {where}: {problem}" for problem in posterior.problems]
+            problems += [f"without {where}: {problem}" for problem in found]
         known = summed_evidence(rest)
         values.append(
             (rows.sum(), whole.log_evidence - known.log_evidence, np.hypot(whole.se, known.se))
@@ -262,14 +275,26 @@ def _scored(fit, groups, random_seed, cores, advance):
     return tree
 
 
-def _refit(fit, omega, kept, settings, position):
-    if not kept.any():
+def _without(fit, omega, label, rows, position):
+    """Return the name, the run data and the path of the seed of a refit."""
+    if rows.all():
         msg = f"{fit.attrs['study']}: a group to be left out has every row; nothing is left to fit."
         raise InputError(msg)
-    hypothesis = hypothesis_from_json(fit.attrs["hypothesis"])
-    density = log_density(without_rows(fitted_run_data(fit, omega), kept), hypothesis)
     path = (_FIXED if omega is None else omega, 21, position)
-    return checked_posterior(density, hypothesis, settings, path=path)
+    name = f"{fit.attrs['study']} without {label}"
+    return name, without_rows(fitted_run_data(fit, omega), ~rows), path
+
+
+def _refit(hypothesis, settings, task):
+    """Return the evidence of a refit and what keeps it from being trusted."""
+    _, data, path = task
+    density = log_density(data, hypothesis)
+    posterior = checked_posterior(density, hypothesis, settings, path=path)
+    return posterior.evidence, posterior.problems
+
+
+def _name(task):
+    return task[0]
 
 
 def _key(fit, groups, random_seed):

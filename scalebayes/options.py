@@ -61,6 +61,23 @@ Draws = Annotated[int | None, typer.Option(help="Draws kept per chain; 1000 unle
 Tune = Annotated[int | None, typer.Option(help="Draws per chain to adapt the sampler.")]
 Chains = Annotated[int | None, typer.Option(help="Chains; 4 unless given.")]
 Cores = Annotated[int | None, typer.Option(help="Chains run at once; changes no number.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Processes of this machine that fit at once, half a gigabyte each; changes no number.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="A Dask scheduler whose workers fit, in place of --workers; needs the extra dask.",
+    ),
+]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Make every fit anew, and keep none.")]
 CacheFolder = Annotated[
     Path | None,

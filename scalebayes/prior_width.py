@@ -1,11 +1,13 @@
 """The evidence of a fit again, with every prior of its hypothesis narrower or wider."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from scalebayes.compiled import log_density
 from scalebayes.evidence import Evidence, reweighted_evidence
+from scalebayes.executors import mapped
 from scalebayes.gate import MAX_EVIDENCE_SE, Settings, checked_posterior, log_prior
 from scalebayes.hypotheses import hypothesis_from_json
 from scalebayes.leave_out import REFIT_DRAWS, cells_of, summed_evidence
@@ -53,7 +55,7 @@ def with_wider_priors(hypothesis, factor):
     return replace(hypothesis, priors=priors)
 
 
-def evidence_at_width(fit, factor, *, random_seed=1, cores=None):
+def evidence_at_width(fit, factor, *, random_seed=1, cores=None, executor=None):
     """Return the log evidence of a fit's data under its hypothesis with widened priors.
 
     By reweighting the draws of the fit where enough effective draws are left, else by drawing anew;
@@ -65,37 +67,51 @@ def evidence_at_width(fit, factor, *, random_seed=1, cores=None):
     factor : float
     random_seed : int
     cores : int, optional
+    executor : concurrent.futures.Executor, optional
+        Whose processes draw anew (`executors.mapped`), with one core each; changes no number.
 
     Returns
     -------
     WidthEvidence
     """
-    cells, problems = [], []
-    for omega, log_weight, known in cells_of(fit):
-        evidence, found = _cell(fit, omega, known, factor, random_seed, cores)
-        cells.append((omega, log_weight, evidence))
-        problems += found
+    hypothesis = hypothesis_from_json(fit.attrs["hypothesis"])
+    other = with_wider_priors(hypothesis, factor)
+    cells = [
+        (omega, weight, _reweighted(fit, omega, known, hypothesis, other))
+        for omega, weight, known in cells_of(fit)
+    ]
+    due = [(omega, fitted_run_data(fit, omega)) for omega, _, known in cells if known is None]
+    sizes = dict(draws=REFIT_DRAWS, tune=REFIT_DRAWS, chains=fit["posterior"].sizes["chain"])
+    cores = cores if executor is None else 1
+    settings = Settings(**sizes, cores=cores, random_seed=random_seed)
+    where = WIDTHS.get(factor, f"priors {factor:g} times as wide")
+    draw = partial(_drawn, other, settings, factor)
+    found = mapped(draw, due, executor=executor, named=lambda task: where)
+    drawn = dict(zip([omega for omega, _ in due], found, strict=True))
+    cells = [(omega, weight, known or drawn[omega][0]) for omega, weight, known in cells]
+    problems = [
+        f"{where if omega is None else f'{where}, omega {omega:g}'}: {problem}"
+        for omega, (_, every) in drawn.items()
+        for problem in every
+    ]
     return WidthEvidence(evidence=summed_evidence(cells), problems=tuple(problems))
 
 
-def _cell(fit, omega, known, factor, random_seed, cores):
-    hypothesis = hypothesis_from_json(fit.attrs["hypothesis"])
-    other = with_wider_priors(hypothesis, factor)
+def _reweighted(fit, omega, known, hypothesis, other):
+    """Return the evidence under other priors from the draws of a fit; None where they are few."""
     group = fit["posterior"] if omega is None else fit["grid"].sel(omega=omega)
     draws = {name: values.to_numpy() for name, values in group.data_vars.items()}
     log_ratio = log_prior(draws, other) - log_prior(draws, hypothesis)
-    reweighted = reweighted_evidence(known, log_ratio, max_se=MAX_EVIDENCE_SE / 2)
-    if reweighted is not None:
-        return reweighted, []
-    chains = fit["posterior"].sizes["chain"]
-    settings = Settings(draws=REFIT_DRAWS, tune=REFIT_DRAWS, chains=chains, cores=cores)
-    settings = replace(settings, random_seed=random_seed)
-    density = log_density(fitted_run_data(fit, omega), other)
+    return reweighted_evidence(known, log_ratio, max_se=MAX_EVIDENCE_SE / 2)
+
+
+def _drawn(hypothesis, settings, factor, task):
+    """Return the evidence of run data drawn anew, and what keeps it from being trusted."""
+    omega, data = task
     path = (_FIXED if omega is None else omega, 31, factor)
-    posterior = checked_posterior(density, other, settings, path=path)
-    where = WIDTHS.get(factor, f"priors {factor:g} times as wide")
-    where = where if omega is None else f"{where}, omega {omega:g}"
-    return posterior.evidence, [f"{where}: {problem}" for problem in posterior.problems]
+    density = log_density(data, hypothesis)
+    posterior = checked_posterior(density, hypothesis, settings, path=path)
+    return posterior.evidence, posterior.problems
 
 
 def widths_of(fit, **settings):

@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits
 
 from scalebayes.errors import NotConvergedWarning, ResultError, StudyError
 from scalebayes.findings import headline, study_table
-from scalebayes.fit import fit
 from scalebayes.gap import Gap, explain_gap
 from scalebayes.gap_findings import gap_sentences
 from scalebayes.gap_tables import gap_frames
 from scalebayes.hypothesis_table import hypothesis_rows
 from scalebayes.manifest import MANIFEST, swap_in, write_manifest
+from scalebayes.many_fits import quiet_fits
 from scalebayes.page import svg_text
 from scalebayes.population import pool
 from scalebayes.population_report import population_rows
@@ -91,6 +91,7 @@ def reconcile(
     cores=None,
     random_seed=1,
     cache=True,
+    executor=None,
     progressbar=None,
 ):
     """Fit the published studies with their counting unknown, and write what they say.
@@ -103,6 +104,8 @@ def reconcile(
         By default `DEFAULT_STUDIES`. Each needs the shapes of its models.
     draws, tune, chains, cores, random_seed, cache
         As in `fit`.
+    executor : concurrent.futures.Executor, optional
+        Whose processes fit the studies (`executor`), with one core each; changes no number.
     progressbar : bool, optional
         By default only when stderr is a terminal.
 
@@ -120,20 +123,20 @@ def reconcile(
     chosen = _chosen_studies(DEFAULT_STUDIES if studies is None else studies)
     out = _checked_folder(Path(out))
     settings = dict(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
-    fits = {}
     with (
         step_bar(progressbar, 2 * len(chosen) + _FURTHER_STEPS) as advance,
         warnings.catch_warnings(),
         threadpool_limits(1),  # small matrices: threads of BLAS would only wait for each other
     ):
         warnings.simplefilter("ignore", NotConvergedWarning)  # said in every output instead
-        for study in chosen:
-            advance(study.name)
-            fits[study.name] = fit(study, HYPOTHESIS, cache=cache, progressbar=False, **settings)
+        pairs = [(study, HYPOTHESIS) for study in chosen]
+        many = {"executor": executor, "advance": advance}
+        found = quiet_fits(pairs, cache=cache, **many, **settings)
+        fits = {study.name: one for study, one in zip(chosen, found, strict=True)}
         advance("population")
         pooled = _pooled(fits, cores=cores, random_seed=random_seed, cache=cache)
         further = settings | {"draws": min(draws, FURTHER_DRAWS)}
-        table = hypothesis_rows(chosen, fits, advance=advance, cache=cache, **further)
+        table = hypothesis_rows(chosen, fits, cache=cache, **many, **further)
         gap = explain_gap(fits, advance=advance, cache=cache, **further)
         advance("synthesis")
         published = synthesis(cores=cores, random_seed=random_seed, cache=cache)

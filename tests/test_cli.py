@@ -617,13 +617,14 @@ def test_a_latent_counting_is_shown_with_its_weights(run, replaced):
 
 
 def test_pool_refuses_two_studies_made_from_the_same_runs(run, monkeypatch):
-    def fit(study, *_, **__):
-        record = {"shared_runs": study.shared_runs, "group": "g", "recipe": {}}
-        tree = made_fit(study=study.name)
-        tree.attrs |= {"study_record": json.dumps(record), "data_hash": study.name}
-        return tree
+    def fit_each(pairs, **_):
+        for study, _ in pairs:
+            record = {"shared_runs": study.shared_runs, "group": "g", "recipe": {}}
+            tree = made_fit(study=study.name)
+            tree.attrs |= {"study_record": json.dumps(record), "data_hash": study.name}
+            yield tree
 
-    monkeypatch.setitem(vars(sb), "fit", fit)
+    monkeypatch.setitem(vars(sb), "fit_each", fit_each)
     end = run("pool", "porian2024-rw-1-kaplan", "porian2024-rw-2-lastlayer")
     assert (end.code, end.out) == (2, "")
     assert "set of shared runs can be pooled once only" in end.err

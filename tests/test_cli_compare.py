@@ -112,11 +112,12 @@ def test_bad_input_ends_with_code_2_and_says_what_to_do(run, saved, arguments, s
 def test_studies_are_fitted_under_every_model(run, monkeypatch):
     asked = []
 
-    def fit(study, hypothesis, **_):
-        asked.append((study.name, hypothesis.name))
-        return variant(hypothesis.name, behind=len(asked))
+    def fit_each(pairs, **_):
+        for study, hypothesis in pairs:
+            asked.append((study.name, hypothesis.name))
+            yield variant(hypothesis.name, behind=len(asked))
 
-    monkeypatch.setattr(sb, "fit", fit)
+    monkeypatch.setattr(sb, "fit_each", fit_each)
     code, out, _ = run("compare", HOFFMANN, "-m", "hoffmann-total", "-m", "symmetric", *QUICK)
     assert code == 0
     assert asked == [(HOFFMANN, "hoffmann-total"), (HOFFMANN, "symmetric")]

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "scalebayes"
 ORDER = (
     *(
         "errors",
+        "executors",
         "codes",
         "machine_code",
         "progress",
@@ -67,7 +68,7 @@ ORDER = (
     *("new_study", "population"),
     *("discrepancy", "ratio_literature", "predict", "discrepant_optimum"),
     *("equal_loss", "regret", "recommend", "inference_optimum"),
-    *("joined_study", "literature", "fitting"),
+    *("joined_study", "literature", "fitting", "many_fits"),
     *("synthesis_slope", "synthesis_data", "synthesis_model", "synthesis_density"),
     *("synthesis_draws", "synthesis"),
     *("scores", "held_out", "discrepancy_evidence", "discrepancy_model", "forecast"),
@@ -176,6 +177,11 @@ def pyproject():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+def named(requirement):
+    """The name of a required distribution."""
+    return re.split("[<>=]", requirement)[0]
+
+
 def package_imports(path):
     return {name.split(".")[1] for name in imported(path) if name.startswith("scalebayes.")}
 
@@ -221,11 +227,20 @@ def test_every_dependency_has_a_lower_and_an_upper_bound():
 
 
 def test_everything_imported_is_a_declared_dependency():
-    declared = {re.split("[<>=]", text)[0] for text in pyproject()["project"]["dependencies"]}
+    project = pyproject()["project"]
+    declared = set(map(named, project["dependencies"]))
+    asked_for = set(map(named, project["optional-dependencies"]["dask"]))  # `executor` says so
     used = set().union(*map(top_levels, SOURCES)) - set(sys.stdlib_module_names) - {"scalebayes"}
     pulled_in = {"arviz_base", "arviz_stats", "arviz_plots"}  # what arviz is made of
     named_otherwise = {"sklearn": "scikit-learn"}
-    assert {named_otherwise.get(name, name) for name in used} <= declared | pulled_in
+    needed = {named_otherwise.get(name, name) for name in used}
+    assert needed <= declared | pulled_in | asked_for
+
+
+def test_dask_is_an_extra_that_the_tests_install_in_the_same_versions():
+    extras = pyproject()["project"]["optional-dependencies"]
+    assert set(map(named, extras["dask"])) == {"distributed"}
+    assert set(extras["dask"]) <= set(extras["test"])
 
 
 def test_the_three_interpreters_are_named_for_uv_and_pyenv():
