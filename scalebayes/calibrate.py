@@ -16,11 +16,11 @@ from scipy.stats import binom
 
 from scalebayes.build import WARMUP_SHARE, applied, natural_quantities, run_data
 from scalebayes.compiled import log_density
-from scalebayes.counting_grid import resample, sample_grid
+from scalebayes.counting_grid import resample, sample_grid, weighty
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import InputError, StudyError
 from scalebayes.executors import mapped
-from scalebayes.gate import Settings, sampled
+from scalebayes.gate import Settings, draw_posterior, sampled
 from scalebayes.hypotheses import LATENT, load_hypothesis
 from scalebayes.laws import ISOFLOP, expected_loss
 from scalebayes.likelihoods import log_likelihood
@@ -245,13 +245,8 @@ def _simulated(design, hypothesis, rng):
 def _posterior(study, hypothesis, settings):
     """Return draws of latents, natural quantities and omega [draw], and the gate's problems."""
     if hypothesis.counting == LATENT:
-        grid = sample_grid(study, hypothesis, settings)
+        grid, why = _grid(study, hypothesis, settings)
         found, _, _ = resample(grid, settings.draws, seed=settings.seed(3))
-        why = [
-            f"omega {omega:g}: {problem}"
-            for omega, one in zip(grid.omega, grid.posteriors, strict=True)
-            for problem in one.problems
-        ]
     else:
         data = run_data(study, hypothesis)
         hypothesis = applied(hypothesis, data)
@@ -264,6 +259,19 @@ def _posterior(study, hypothesis, settings):
                 break
         found = {**latents, **natural_quantities(latents, law=hypothesis.law)}
     return {name: np.ravel(values) for name, values in found.items()}, why
+
+
+def _grid(study, hypothesis, settings):
+    """Return the grid of omega, its cells of some weight drawn again where needed, and problems."""
+    grid = sample_grid(study, hypothesis, settings, gated=False)
+    heavy, posteriors, problems = weighty(grid), [], []
+    for omega, one in zip(grid.omega, grid.posteriors, strict=True):
+        if omega in heavy and draw_problems(diagnose(one.latents, one.sampler_stats)):
+            one = draw_posterior(one.density, hypothesis, settings, path=(omega,), attempt=1)
+            why = draw_problems(diagnose(one.latents, one.sampler_stats))
+            problems += [f"omega {omega:g}: {problem}" for problem in why]
+        posteriors.append(one)
+    return replace(grid, posteriors=tuple(posteriors)), problems
 
 
 def draw_problems(diagnostics):

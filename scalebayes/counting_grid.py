@@ -72,7 +72,7 @@ class CountingGrid:
         return Evidence(log_evidence=total, se=float(np.sqrt(np.sum((self.weight * ses) ** 2))))
 
 
-def sample_grid(study, hypothesis, settings, *, reference=None, advance=None):
+def sample_grid(study, hypothesis, settings, *, reference=None, advance=None, gated=True):
     """Return the `CountingGrid` of a study under a hypothesis with latent counting.
 
     Starts at `STARTING_GRID` (and the ends and atoms of the prior) and halves the intervals that
@@ -91,6 +91,8 @@ def sample_grid(study, hypothesis, settings, *, reference=None, advance=None):
         Its priors give a second evidence per omega.
     advance : callable, optional
         Called with a text after each cell.
+    gated : bool
+        Whether the gate looks at the cells that carry weight, and draws again what fails.
 
     Returns
     -------
@@ -108,6 +110,8 @@ def sample_grid(study, hypothesis, settings, *, reference=None, advance=None):
         grid = _grid_of(cells, prior)
         pending = _unsettled(grid, prior, pending)
         wanted = {(left + right) / 2 for left, right in pending}
+    if not gated:
+        return grid
     return _gated(cells, prior, settings, study=study, reference=reference)
 
 
@@ -259,7 +263,7 @@ def _gated(cells, prior, settings, *, study, reference):
     looked = set()
     while True:
         grid = _grid_of(cells, prior)
-        due = _weighty(grid) - looked
+        due = weighty(grid) - looked
         if not due:
             return grid
         for omega in sorted(due):
@@ -273,8 +277,8 @@ def _gated(cells, prior, settings, *, study, reference):
         looked |= due
 
 
-def _weighty(grid):
-    """Return the omegas that carry weight under the own or under the reference priors."""
+def weighty(grid):
+    """Return the set of omegas that carry weight under the own or under the reference priors."""
     weight = grid.weight
     if grid.reference is not None:
         weight = np.maximum(weight, grid.reference_weight)
