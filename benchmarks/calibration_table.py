@@ -59,7 +59,10 @@ PROB = 0.9
 LEVELS = sorted({round((1 + sign * p) / 2, 4) for p in PROBABILITIES for sign in (-1, 1)})
 QUANTITIES = {"a": "a", "log_ratio": "log D\\*/N\\*"}
 COVERED = (0.82, 0.97)
-COMPARED = {"Epoch": ("scalebayes", "bootstrap", "by hand"), "off-centre": ("scalebayes", "bootstrap")}
+COMPARED = {
+    "Epoch": ("scalebayes", "bootstrap", "by hand"),
+    "off-centre": ("scalebayes", "bootstrap"),
+}
 MOST = {
     (240, "bootstrap"): 0.92,
     (240, "by hand"): 1.03,
