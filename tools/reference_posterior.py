@@ -33,7 +33,7 @@ N0, D0 = 1e9, 2e10  # anchors of the priors on the law's two terms
 BUDGET = 5.76e23  # Chinchilla's training compute, FLOP
 POINTS, PILOT, ROUNDS, BLOCK = 600_000, 40_000, 6, 4_000
 DEGREES = 8
-WIDE = ((0.9, 1.1), (0.1, 4.0))  # shares of the proposal, and their covariance over the posterior's
+PROPOSAL = ((0.9, 1.1), (0.1, 4.0))  # shares, each with its covariance over the posterior's
 BATCHES = 100
 LEAST_EFFECTIVE, LARGEST_K = 1e5, 0.5
 
@@ -44,6 +44,8 @@ def main():
     parser.add_argument("-o", "--out", type=Path, default=OUT)
     parser.add_argument("--points", type=int, default=POINTS, help="drawn for each hypothesis")
     options = parser.parse_args()
+    if options.points % BATCHES or options.points <= 0:
+        parser.error(f"--points must be a multiple of {BATCHES}, got {options.points}.")
     found = {}
     for name in HEADS:
         found[name] = reference(name, options.points)
@@ -235,14 +237,14 @@ def covariance_at(model, mode, step=1e-3):
 
 def drawn(model, centre, spread, size, rng):
     """Return points of a mixture of a narrow and a wide multivariate t, and log weights."""
-    shares, scales = zip(*WIDE, strict=True)
+    shares, scales = zip(*PROPOSAL, strict=True)
     scale = np.array(scales)[rng.choice(len(shares), size=size, p=shares)]
     root = np.linalg.cholesky(spread)
     normal = rng.standard_normal((size, centre.size)) @ root.T
     z = centre + normal * np.sqrt(scale * DEGREES / rng.chisquare(DEGREES, size))[:, None]
     parts = [
         np.log(share) + stats.multivariate_t(centre, scale * spread, df=DEGREES).logpdf(z)
-        for share, scale in WIDE
+        for share, scale in PROPOSAL
     ]
     return z, log_density(model, z) - logsumexp(parts, axis=0)
 
