@@ -54,7 +54,10 @@ NOISE, OUTLIERS, OUTLIER_NOISE = 0.01, 0.05, 0.05
 """Standard deviation of log loss, the share of outliers, and theirs."""
 
 RESAMPLES = 1000
-SAMPLING = {"draws": 1000, "tune": 1000, "chains": 4, "cores": 1}
+DRAWS = {"Epoch": 1000, "off-centre": 500}
+"""Of each chain, after as many of tuning."""
+
+SAMPLING = {"chains": 4, "cores": 1}
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
 PROB = 0.9
 LEVELS = sorted({round((1 + sign * p) / 2, 4) for p in PROBABILITIES for sign in (-1, 1)})
@@ -107,7 +110,9 @@ def make_results(options):
                     key = (law, points, seed, method)
                     if key in done:
                         continue
-                    line = dict(zip(keys, key, strict=True)) | judged(method, runs, seed)
+                    line = dict(zip(keys, key, strict=True)) | judged(
+                        method, runs, seed, DRAWS[law]
+                    )
                     with path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(line) + "\n")
             print(f"{law}, {points} points: {options.sets} sets", file=sys.stderr, flush=True)
@@ -144,11 +149,11 @@ def simulated_runs(law, points, seed):
     return design.assign(loss=loss).reset_index(drop=True)
 
 
-def judged(method, runs, seed):
-    """Return quantiles of both quantities by one method, what it cost, and whether it passed."""
+def judged(method, runs, seed, draws):
+    """Return quantiles of both quantities by one method, its CPU seconds and its faults."""
     started = time.process_time()
-    draws, facts = METHODS[method](runs, seed)
-    result = {name: quantiles(values) for name, values in quantities(draws).items()}
+    law, facts = METHODS[method](runs, seed, draws)
+    result = {name: quantiles(values) for name, values in quantities(law).items()}
     return result | facts | {"cpu_seconds": round(time.process_time() - started, 3)}
 
 
@@ -168,31 +173,54 @@ def as_study(runs):
     return sb.read_runs(runs, counting="total", name="simulated")
 
 
-def by_scalebayes(runs, seed):
+def by_scalebayes(runs, seed, draws):
     """Return posterior draws of the package's model with its priors, and what its gate said."""
-    fit = sb.fit(as_study(runs), "hoffmann-total", **SAMPLING, random_seed=seed, cache=False)
+    settings = SAMPLING | {"draws": draws, "tune": draws, "random_seed": seed}
+    fit = sb.fit(as_study(runs), "hoffmann-total", **settings, cache=False)
     return fit["posterior"], {"problems": str(fit.attrs["problems"])}
 
 
-def by_bootstrap(runs, seed):
+def by_bootstrap(runs, seed, _):
     """Return Huber fits to rows drawn with replacement, and how many did not come to an end."""
     law, _ = bootstrap(as_study(runs), resamples=RESAMPLES, random_seed=seed)
     lost = RESAMPLES - law["A"].size
     return law, {"problems": f"{lost} resamples without an end" if lost else ""}
 
 
-def by_hand(runs, seed):
+def by_hand(runs, seed, draws):
     """Return posterior draws of the model written by hand, and what the same gate says of them."""
     data = {"N": runs["N"], "D": runs["D"], "log_loss": np.log(runs["loss"])}
     data = {name: column.to_numpy(float) for name, column in data.items()}
     model = compiled_by_hand(len(runs)).with_data(**data)
-    settings = SAMPLING | {"adaptation": "low_rank", "target_accept": 0.95, "seed": seed}
+    settings = SAMPLING | {"draws": draws, "tune": draws, "seed": seed}
+    settings |= {"adaptation": "low_rank", "target_accept": 0.95}
     tree = nutpie.sample(model, **settings, progress_bar=False)
     posterior = tree["posterior"]
-    draws = {name: posterior[name].to_numpy() for name in posterior.data_vars}
+    values = {name: posterior[name].to_numpy() for name in posterior.data_vars}
     stats = {name: tree["sample_stats"][name].to_numpy() for name in ("diverging", "energy")}
-    found = diagnose(draws | quantities(draws), stats)
+    found = diagnose(values | quantities(values), stats)
     return posterior, {"problems": "; ".join(found.problems), "divergences": found.divergences}
+
+
+TERM, TERM_SPREAD = 400.0, 2.0
+"""Median and log standard deviation of A and B by hand; Hoffmann et al. (2022) have 406 and 411."""
+
+
+def exponent_from_term(coefficient, exponent, anchor):
+    """Return mean and standard deviation of an exponent that the prior by hand of A or B implies.
+
+    Where the runs tell how large the term is at the anchor, log A = log term + alpha log anchor, so
+    that a Normal prior of log A is one of alpha.
+
+    Parameters
+    ----------
+    coefficient, exponent : float
+        The true ones, of which only the term at the anchor matters.
+    anchor : float
+        N or D at which the term is known.
+    """
+    log_term = np.log(coefficient) - exponent * np.log(anchor)
+    return (np.log(TERM) - log_term) / np.log(anchor), TERM_SPREAD / np.log(anchor)
 
 
 @cache
@@ -203,8 +231,8 @@ def compiled_by_hand(points):
         N, D = pm.Data("N", nothing), pm.Data("D", nothing)
         log_loss = pm.Data("log_loss", nothing)
         E = pm.LogNormal("E", np.log(1.7), 0.5)
-        A = pm.LogNormal("A", np.log(400), 2.0)
-        B = pm.LogNormal("B", np.log(400), 2.0)
+        A = pm.LogNormal("A", np.log(TERM), TERM_SPREAD)
+        B = pm.LogNormal("B", np.log(TERM), TERM_SPREAD)
         alpha = pm.LogNormal("alpha", np.log(0.35), 0.5)
         beta = pm.LogNormal("beta", np.log(0.35), 0.5)
         sigma = pm.HalfNormal("sigma", 0.05)
@@ -332,7 +360,9 @@ def legend():
     """Return what the tables are about."""
     a, log_ratio = (float(one) for one in quantities(EPOCH).values())
     off = LAWS["off-centre"]
-    sampling = f"{SAMPLING['chains']} chains of {SAMPLING['draws']} draws"
+    sampling = f"{SAMPLING['chains']} chains of {DRAWS['Epoch']} draws"
+    alpha = exponent_from_term(EPOCH["A"], EPOCH["alpha"], ANCHOR_N)
+    beta = exponent_from_term(EPOCH["B"], EPOCH["beta"], ANCHOR_D)
     data = (
         "Epoch: the law of Besiroglu et al. (2024), arXiv:2404.10102, with",
         f"a = {a:.3f} and D\\*/N\\* = {np.exp(log_ratio):.1f} at {BUDGET:g} FLOP.",
@@ -343,7 +373,8 @@ def legend():
         f"standard deviation {NOISE:g}, and {OUTLIER_NOISE:g} for {OUTLIERS:.0%} of the runs.",
     )
     methods = (
-        f"scalebayes: `hoffmann-total` as it stands, {sampling}. Bootstrap: Huber fits of log loss",
+        f"scalebayes: `hoffmann-total` as it stands, {sampling}",
+        f"(off-centre of {DRAWS['off-centre']}). Bootstrap: Huber fits of log loss",
         "(delta 1e-3) to rows drawn with replacement, each begun at the fit to all rows, and",
         f"percentiles; {RESAMPLES} resamples for Besiroglu et al.'s 4000. By hand: E, A, B, alpha",
         "and beta as they stand, log-normal about 1.7, 400, 400, .35, .35 with log standard",
@@ -357,7 +388,14 @@ def legend():
         "bootstrap: resamples whose fit did not come to an end and are left out. All data sets",
         "count.",
     )
-    texts = (" ".join(one) for one in (data, methods, faults))
+    hidden = (
+        "What the model by hand knows more: where runs tell the size of the terms at the anchors",
+        f"({ANCHOR_N:g} parameters, {ANCHOR_D:g} tokens) well, its priors of A and B, wide as they",
+        f"look, say that alpha is {alpha[0]:.2f} ± {alpha[1]:.2f} and beta {beta[0]:.2f} ±",
+        f"{beta[1]:.2f}, beside the priors of the exponents themselves. Near Epoch's law that is",
+        "right and shortens intervals, the more the fewer the runs.",
+    )
+    texts = (" ".join(one) for one in (data, methods, hidden, faults))
     return "\n\n".join(textwrap.fill(one, 105, break_on_hyphens=False) for one in texts)
 
 
