@@ -380,7 +380,7 @@ def legend():
         "and beta as they stand, log-normal about 1.7, 400, 400, .35, .35 with log standard",
         "deviations .5, 2, 2, .5, .5; Student-t noise of log loss, scale `HalfNormal(.05)`,",
         "degrees of freedom `Gamma(2, .1)`; nutpie with `target_accept=0.95` and its low-rank",
-        f"metric (the usual one takes ten times as long at 240 points), {sampling}, compiled once.",
+        f"metric, which suits such a ridge, {sampling}, compiled once.",
     )
     faults = (
         "A fault of scalebayes: its gate, after the last attempt. Of the model by hand: the same",
