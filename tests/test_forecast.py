@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from scalebayes import cli
 from scalebayes.classical import classical_fit
@@ -23,7 +25,9 @@ from scalebayes.forecast import (
 )
 from scalebayes.forecast_report import few_runs_summary, forecast_table, plot_forecast
 from scalebayes.forecast_subsamples import few_runs
+from scalebayes.held_out import counted_runs
 from scalebayes.studies import load_study
+from scalebayes.surface import huber
 
 STUDIES = ["hoffmann2022-epoch", "marin2026-comma", "porian2024-rw-4-cosine"]
 
@@ -86,6 +90,33 @@ def test_the_bootstrap_scatters_about_the_huber_fit():
         assert abs(np.median(draws) - getattr(point, name)) < 2 * draws.std()
     a = law["beta"] / (law["alpha"] + law["beta"])
     assert 0.005 < a.std() < 0.05
+
+
+def huber_objective(x, log_N, log_D, log_loss):
+    """Objective and gradient of the law in log E, log A, log B, alpha, beta, written out anew."""
+    terms = np.array([x[0] + 0 * log_N, x[1] - x[3] * log_N, x[2] - x[4] * log_D])
+    log_law = logsumexp(terms, axis=0)
+    residual = log_loss - log_law
+    weight = -np.exp(terms - log_law) * np.clip(residual, -1e-3, 1e-3)
+    slopes = [*weight.sum(axis=1), -weight[1] @ log_N, -weight[2] @ log_D]
+    return huber(residual).sum(), np.array(slopes)
+
+
+def test_a_resampled_fit_is_the_one_that_a_quasi_newton_method_finds():
+    study, n = load_study("hoffmann2022-epoch"), 10
+    law, _ = bootstrap(study, resamples=n, random_seed=4)
+    runs, plain = counted_runs(study, "total"), classical_fit(study)
+    start = [np.log(plain.E), np.log(plain.A), np.log(plain.B), plain.alpha, plain.beta]
+    exact = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 20_000}
+    picked = np.random.default_rng(4).integers(len(runs), size=(n, len(runs)))
+    for i, rows in enumerate(picked):
+        data = tuple(np.log(runs.to_numpy()[rows]).T)
+        found = minimize(
+            huber_objective, start, args=data, jac=True, method="L-BFGS-B", options=exact
+        )
+        logs = [np.log(law[name][i]) for name in ("E", "A", "B")]
+        ours, _ = huber_objective([*logs, law["alpha"][i], law["beta"][i]], *data)
+        assert ours == pytest.approx(found.fun, rel=1e-6)
 
 
 def test_the_score_of_an_interval_is_averaged_over_the_truths_error():
