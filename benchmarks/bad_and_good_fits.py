@@ -225,11 +225,11 @@ def page(found):
     )
     legend = (
         "Refused: by `read_runs` or `fit`. Noted: the fit passed the gate and carries "
-        f"{', '.join(NOTES[:-1])} or {NOTES[-1]}. Not converged: it did not pass the gate. A "
-        "mostly prior: the exponent a has more than half of its prior's standard deviation left and is "
-        "marked so wherever it is shown. A good sweep's losses were drawn from the hypothesis it "
-        "is fitted with (grids of isoFLOP lines under hoffmann-total are fitted with isoflop), with "
-        "exponents of .28 to .42 and noise of .2% to .8%. 4 chains of 500 draws; "
+        f"{', '.join(NOTES[:-1])} or {NOTES[-1]}. Not converged: it did not pass the gate. "
+        "A mostly prior: more than half of the prior's standard deviation of the exponent a is "
+        "left, and it is marked so wherever it is shown. The losses of a good sweep were drawn "
+        "from the hypothesis it is fitted with (isoFLOP lines under hoffmann-total are fitted with "
+        "isoflop), with exponents of .28 to .42 and noise of .2% to .8%. 4 chains of 500 draws; "
         f"{seconds / 60:.0f} minutes of CPU."
     )
     parts = [

@@ -7,7 +7,7 @@ changed by a seeded generator: words left out, doubled, exchanged, replaced by o
 letter by letter. Each is run in the process of the fuzzer, through the function that the command
 `scalebayes` calls. A good end is the exit code 0, 2, 3, 4 or 130, no traceback, and a word on
 stderr wherever the code is 2 or 4; another exception, a killed process or more than a minute of CPU
-time is not. One line in 500 is a fit that samples; other lines of commands that sample for minutes
+time is not. One line in 1000 is a fit that samples; other lines of commands that sample for minutes
 (compare, pool, calibrate, reconcile) end in an option that cannot be.
 """
 
@@ -38,7 +38,7 @@ WRONG_CODE, NO_WORD, TRACEBACK = "another exit code", "no word on stderr", "a tr
 SECONDS = 60.0
 """CPU time of a line beyond which it hangs."""
 
-SAMPLED_EVERY = 500
+SAMPLED_EVERY = 1000
 MAPPED = ("--columns", "N=params,D=tokens", "--units", "N=B,D=B", "--loss-unit", "nats")
 FAMILY = "aspect_ratio=64,vocab_size=32000,tied=true"
 LINES = (
@@ -241,7 +241,7 @@ def main():
         folder = Path(name)
         fill(folder)
         attempt = partial(one_line, seed=options.seed, originals=contents(folder), folder=folder)
-        tally = tried(attempt, options.lines, progress=told("lines"), seconds=SECONDS, portion=500)
+        tally = tried(attempt, options.lines, progress=told("lines"), seconds=SECONDS, portion=2500)
     text = report(tally)
     print(text)
     for one in tally.findings:

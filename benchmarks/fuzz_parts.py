@@ -6,12 +6,14 @@ readers stumble over, ends cut off. Inputs are tried in a child process, so that
 code or an endless loop costs one input: the parent sees which one it was and goes on behind it.
 """
 
+import faulthandler
 import json
 import os
 import signal
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -135,7 +137,9 @@ def _in_a_child(attempt, start, end, seconds):
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with idle threads about
+        child = os.fork()
     if child == 0:
         os.close(read)
         code = 1
@@ -152,6 +156,7 @@ def _in_a_child(attempt, start, end, seconds):
 
 def _try_all(attempt, indices, seconds, write):
     """Try inputs and write a line about the end of each as it comes."""
+    faulthandler.disable()  # a killed child is reported by its parent
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     with os.fdopen(write, "w", encoding="utf-8", buffering=1) as pipe:

@@ -94,14 +94,14 @@ MISTAKES = (
         module="noise_density",
         right=" * (effects[j] ** 2 + LOG_2_PI) + math.log(widths[j])",
         wrong=" * (effects[j] ** 2 + LOG_2_PI)",
-        tests=("compiled",),
+        tests=("written_density",),
     ),
     Mistake(
         name="a lost Jacobian of a scale sampled as its logarithm",
         module="written_density",
         right="- math.log(scale) - 0.5 * square + x",
         wrong="- math.log(scale) - 0.5 * square",
-        tests=("compiled",),
+        tests=("written_density",),
     ),
     Mistake(
         name="sigma squared for sigma in the model",
@@ -115,7 +115,7 @@ MISTAKES = (
         module="noise_density",
         right="square = scale**2 + runs[3, i] ** 2",
         wrong="square = scale + runs[3, i] ** 2",
-        tests=("compiled",),
+        tests=("written_density",),
     ),
     Mistake(
         name="a study dropped from the default set",
