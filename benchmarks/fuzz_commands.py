@@ -27,7 +27,8 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
-from fuzz_parts import CRASH, HANG, told, tried
+from fuzz_parts import CRASH, HANG, Tally, told, tried
+from fuzzing_page import write_page
 
 import scalebayes
 from scalebayes import cli
@@ -39,6 +40,8 @@ SECONDS = 60.0
 """CPU time of a line beyond which it hangs."""
 
 SAMPLED_EVERY = 1000
+PORTION = 1000
+"""Lines of one process."""
 MAPPED = ("--columns", "N=params,D=tokens", "--units", "N=B,D=B", "--loss-unit", "nats")
 FAMILY = "aspect_ratio=64,vocab_size=32000,tied=true"
 LINES = (
@@ -233,24 +236,34 @@ def main():
     parser.add_argument("-o", "--out", type=Path, help="write the table to this page of fuzzing")
     parser.add_argument("--lines", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--results", type=Path, default=Path("fuzz_commands.json"), help="results so far"
+    )
     options = parser.parse_args()
-    out = options.out and options.out.absolute()
+    out, results = options.out and options.out.absolute(), options.results.absolute()
+    known = Tally.of_record(json.loads(results.read_text())) if results.is_file() else Tally()
     for module in pkgutil.iter_modules(scalebayes.__path__):  # once, for all children
         importlib.import_module(f"scalebayes.{module.name}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fill(folder)
         attempt = partial(one_line, seed=options.seed, originals=contents(folder), folder=folder)
-        tally = tried(attempt, options.lines, progress=told("lines"), seconds=SECONDS, portion=2500)
+        progress = partial(kept, results=results, tell=told("lines"))
+        asked = {"seconds": SECONDS, "portion": PORTION, "progress": progress}
+        tally = tried(attempt, options.lines, tally=known, **asked)
     text = report(tally)
     print(text)
     for one in tally.findings:
         print(json.dumps(one), file=sys.stderr)
     if out:
-        from fuzzing_page import write_page
-
         write_page(out, commands=text)
     sys.exit(int(bad(tally) > 0))
+
+
+def kept(tally, *, results, tell):
+    """Write the tally so far to a file and tell how far it is."""
+    results.write_text(json.dumps(tally.record(), indent=1))
+    tell(tally)
 
 
 def bad(tally):
@@ -267,7 +280,7 @@ def report(tally):
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     text = (
         f"{len(LINES) + len(SLOW_LINES)} lines that make sense, of all commands, changed at random "
-        f"by a seeded generator and run in one process through `scalebayes.cli.main`. A hang is "
+        f"by a seeded generator and run through `scalebayes.cli.main`. A hang is "
         f"more than {SECONDS:g} s of CPU time. One line in {SAMPLED_EVERY} samples; those of "
         "compare, pool, report, calibrate and reconcile end in an option that cannot be, so that "
         f"what they do when they work is not fuzzed here. {tally.cpu_seconds / 60:.0f} minutes of "

@@ -15,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 CPU_SECONDS = 5.0
 """CPU time of one input beyond which it counts as a hang."""
@@ -83,6 +83,15 @@ class Tally:
         """Return how many inputs were tried."""
         return sum(self.outcomes.values())
 
+    def record(self):
+        """Return the tally as plain values, of which `of_record` makes it again."""
+        return {**asdict(self), "outcomes": dict(self.outcomes)}
+
+    @classmethod
+    def of_record(cls, record):
+        """Return the tally of plain values."""
+        return cls(**{**record, "outcomes": Counter(record["outcomes"])})
+
     def add(self, index, outcome, detail=""):
         """Count the outcome of an input; keep it where it is a finding."""
         self.outcomes[outcome] += 1
@@ -90,7 +99,7 @@ class Tally:
             self.findings.append({"index": index, "outcome": outcome, "detail": detail})
 
 
-def tried(attempt, n, *, progress=None, seconds=CPU_SECONDS, portion=2000):
+def tried(attempt, n, *, tally=None, progress=None, seconds=CPU_SECONDS, portion=2000):
     """Return the `Tally` of inputs 0 to n - 1.
 
     Parameters
@@ -99,6 +108,8 @@ def tried(attempt, n, *, progress=None, seconds=CPU_SECONDS, portion=2000):
         Of an input's number: (outcome, detail), detail "" where all is well. What it raises is a
         crash.
     n : int
+    tally : Tally, optional
+        Of the first inputs, which are not tried again.
     progress : callable, optional
         Called with the `Tally` so far after every portion.
     seconds : float
@@ -106,7 +117,8 @@ def tried(attempt, n, *, progress=None, seconds=CPU_SECONDS, portion=2000):
     portion : int
         Inputs of one child.
     """
-    tally, start = Tally(), 0
+    tally = Tally() if tally is None else tally
+    start = tally.n
     while start < n:
         end = min(n, start + portion)
         began = sum(os.times()[2:4])

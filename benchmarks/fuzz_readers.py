@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
-from fuzz_parts import CPU_SECONDS, CRASH, HANG, mutated, told, tried
+from fuzz_parts import CPU_SECONDS, CRASH, HANG, Tally, mutated, told, tried
+from fuzzing_page import write_page
 
 from scalebayes.check import check
 from scalebayes.errors import InputError, ResultError
@@ -187,16 +188,16 @@ def kinds(folder):
     result = load_fit(folder / "saved.nc")
     of_saved = partial(of_result, saved=result)
     return {
-        "CSV": (60_000, text[","], folder / "t.csv", of_table),
-        "TSV": (15_000, text["\t"], folder / "t.tsv", of_table),
-        "JSON lines": (30_000, lines, folder / "t.jsonl", of_table),
-        "Parquet": (15_000, [as_parquet(one) for one in made], folder / "t.parquet", of_table),
-        "hypothesis (TOML)": (350_000, hypotheses, folder / "h.toml", of_hypothesis),
+        "hypothesis (TOML)": (300_000, hypotheses, folder / "h.toml", of_hypothesis),
         "saved result": (60_000, [saved], folder / "f.nc", of_saved),
         "manifest": (
-            *(480_000, [(place / MANIFEST).read_bytes()], place / MANIFEST),
+            *(545_000, [(place / MANIFEST).read_bytes()], place / MANIFEST),
             partial(of_manifest, saved=manifest),
         ),
+        "CSV": (60_000, text[","], folder / "t.csv", of_table),
+        "TSV": (10_000, text["\t"], folder / "t.tsv", of_table),
+        "JSON lines": (15_000, lines, folder / "t.jsonl", of_table),
+        "Parquet": (10_000, [as_parquet(one) for one in made], folder / "t.parquet", of_table),
     }
 
 
@@ -209,28 +210,36 @@ def main():
     parser.add_argument(
         "--results", type=Path, default=Path("fuzz_readers.json"), help="results by kind"
     )
+    parser.add_argument("--table-only", action="store_true", help="the page of the results so far")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    found = json.loads(options.results.read_text()) if options.results.is_file() else {}
+    known = json.loads(options.results.read_text()) if options.results.is_file() else {}
+    found = {kind: Tally.of_record(record) for kind, record in known.items()}
+    if not options.table_only:
+        fuzz(found, options)
+    print(report(found))
+    if options.out:
+        write_page(options.out, readers=report(found))
+    sys.exit(int(sum(map(findings_of, found.values())) > 0))
+
+
+def fuzz(found, options):
+    """Try inputs of every kind and keep the tallies in the file of results as they grow."""
+
+    def kept(tally, kind, tell):
+        found[kind] = tally
+        records = {name: one.record() for name, one in found.items()}
+        options.results.write_text(json.dumps(records, indent=1))
+        tell(tally)
+
     with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         for kind, (n, seeds, path, read) in kinds(Path(folder)).items():
-            if kind in found or (options.only and kind not in options.only):
+            if options.only and kind not in options.only:
                 continue
             attempt = partial(one_input, seeds=seeds, path=path, read=read, seed=options.seed)
-            tally = tried(attempt, round(n * options.share), progress=told(kind))
-            found[kind] = {
-                "outcomes": dict(tally.outcomes),
-                "findings": tally.findings,
-                "cpu_seconds": tally.cpu_seconds,
-            }
-            options.results.write_text(json.dumps(found, indent=1))
-    print(report(found))
-    bad = sum(map(findings_of, found.values()))
-    if options.out:
-        from fuzzing_page import write_page
-
-        write_page(options.out, readers=report(found))
-    sys.exit(int(bad > 0))
+            progress = partial(kept, kind=kind, tell=told(kind))
+            tally = found.get(kind, Tally())
+            tried(attempt, round(n * options.share), tally=tally, progress=progress)
 
 
 def fast_folder():
@@ -246,9 +255,9 @@ def one_input(index, *, seeds, path, read, seed):
     return (SILENT, detail) if detail and outcome == VALUE else (outcome, detail)
 
 
-def findings_of(result):
+def findings_of(tally):
     """Return how many inputs of a kind did not end well."""
-    return sum(result["outcomes"].get(name, 0) for name in (CRASH, HANG, SILENT))
+    return sum(tally.outcomes[name] for name in (CRASH, HANG, SILENT))
 
 
 def report(found):
@@ -256,14 +265,14 @@ def report(found):
     columns = ("input", "tried", VALUE, REFUSED, CRASH, HANG, SILENT, "CPU ms each")
     rows = [columns, ["---"] + ["---:"] * (len(columns) - 1)]
     total = dict.fromkeys(columns[1:7], 0)
-    for kind, result in found.items():
-        counts = [result["outcomes"].get(name, 0) for name in columns[2:7]]
-        n = sum(counts)
+    for kind, tally in found.items():
+        counts = [tally.outcomes[name] for name in columns[2:7]]
+        n = tally.n
         for name, count in zip(columns[1:7], (n, *counts), strict=True):
             total[name] += count
-        each = 1e3 * result["cpu_seconds"] / n
+        each = 1e3 * tally.cpu_seconds / n
         rows.append([kind, *(f"{one:,}" for one in (n, *counts)), f"{each:.2f}"])
-    seconds = sum(result["cpu_seconds"] for result in found.values())
+    seconds = sum(tally.cpu_seconds for tally in found.values())
     rows.append(["in all", *(f"{one:,}" for one in total.values()), ""])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     text = (

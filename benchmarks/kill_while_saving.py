@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from fuzzing_page import write_page
 
 from scalebayes.errors import ResultError
 from scalebayes.storage import cached_fit, load_fit, save_fit, store_in_cache
@@ -152,8 +153,6 @@ def main():
     text = report(rows, options.kills, size / len(KEYS))
     print(text)
     if options.out:
-        from fuzzing_page import write_page
-
         write_page(options.out, kills=text)
     sys.exit(int(any(row["intact"] < options.kills for row in rows.values())))
 
