@@ -37,7 +37,7 @@ mistakes: venv
 
 mutants:
 	@EXTRAS=quality sh tools/make_venv.sh
-	$(BIN)/python tools/mutants.py $(MUTANTS_ARGS)
+	$(BIN)/python tools/mutants.py -o docs/mutation.md $(MUTANTS_ARGS)
 
 coverage:
 	@EXTRAS=quality sh tools/make_venv.sh
