@@ -109,12 +109,24 @@ def entries_digest(entries):
 
 def _refuse_outside(folder, name):
     """Raise when a name does not lead to a place inside a folder; a link may lead elsewhere."""
+    if not isinstance(name, str) or not _is_writable(name):
+        msg = f"{folder / MANIFEST}: names {name!r}, which is no name of a file."
+        raise InputError(msg)
     parts = PurePosixPath(name).parts
     inside = name and "\x00" not in name and "\\" not in name and ".." not in parts
     inside = inside and not PurePosixPath(name).is_absolute()
     if not (inside and (folder / name).resolve().is_relative_to(folder.resolve())):
         msg = f"{folder / MANIFEST}: names {name!r}, which does not lie in its folder."
         raise InputError(msg)
+
+
+def _is_writable(name):
+    """Return whether a name can be that of a file: no half of a surrogate pair is in it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def swap_in(new, place):

@@ -1,6 +1,7 @@
 """Results on disk: saved whole or not at all, checked when read, cached by content.
 
-A result carries the SHA-256 of its own content, so that a damaged number does not pass for one.
+A result carries the SHA-256 of its own content, so that a damaged number does not pass for one, and
+that of its bytes (`seal`), so that a damaged file is not parsed.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import numpy as np
 import platformdirs
 
 from scalebayes.errors import CacheWarning, InputError, ResultError
+from scalebayes.seal import check_seal, seal
 from scalebayes.stored_trees import read_tree, write_tree
 
 _LOG = logging.getLogger("scalebayes.cache")
@@ -61,6 +63,7 @@ def save_fit(fit, path):
     part = Path(name)
     try:
         write_tree(stored, part)
+        seal(part)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         load_fit(part)
@@ -95,9 +98,12 @@ def load_fit(path):
         msg = f"{path}: no such file."
         raise ResultError(msg)
     try:
+        check_seal(path)  # before HDF5 parses what may make it loop or crash
         fit = read_tree(path)
         stored = fit.attrs.pop(DIGEST, None)
         found = content_digest(fit)
+    except ResultError:
+        raise
     except Exception as error:  # h5py and xarray raise many kinds on a damaged file
         msg = f"{path}: the file is damaged or not a result of scalebayes ({error})."
         raise ResultError(msg) from error

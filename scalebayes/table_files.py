@@ -155,6 +155,8 @@ def _json_record(line, where):
     if not isinstance(record, dict):
         msg = f"{where}: found {line[:40]!r}, not a JSON object. Write one object per line."
         raise StudyError(coded("SB202", msg))
+    if "\\u" in line:
+        _refuse_half_characters(record, where)
     if dict not in map(type, record.values()):
         return record
     try:
@@ -163,6 +165,18 @@ def _json_record(line, where):
         raise StudyError(coded("SB202", f"{where}: objects lie too deep in each other.")) from error
     except ValueError as error:
         raise StudyError(coded("SB202", f"{where}: {error}. Rename one.")) from error
+
+
+def _refuse_half_characters(record, where):
+    """Refuse half of a surrogate pair, which JSON can escape and no text can hold."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise StudyError(coded("SB202", f"{where}: objects lie too deep in each other.")) from error
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        msg = f"{where}: {half} is half of a character. Write both halves, or the character itself."
+        raise StudyError(coded("SB202", msg)) from error
 
 
 def _unique(pairs):

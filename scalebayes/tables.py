@@ -199,7 +199,7 @@ def _numbers(table, column):
     elif kinds == {float, type(None)}:
         cells = [math.nan if cell is None else cell for cell in cells]
         kinds = {float}
-    if kinds == {str} or kinds <= {float, int}:
+    if (kinds == {str} and _is_plain("".join(cells))) or kinds <= {float, int}:
         try:
             return np.array(list(map(float, cells)))
         except (ValueError, OverflowError):
@@ -209,14 +209,35 @@ def _numbers(table, column):
 
 def _number(cell):
     """Return a cell as float, NaN when it is blank, None when it is text."""
+    if isinstance(cell, bool | np.bool_) or (isinstance(cell, str) and not _is_plain(cell.strip())):
+        return None
     try:
-        return None if isinstance(cell, bool | np.bool_) else float(cell)
+        return float(cell)
     except (TypeError, ValueError, OverflowError):
         return math.nan if is_blank(cell) else None
 
 
+def _is_plain(text):
+    """Return whether Python reads no more in a number's text than people: 1_000, Arabic digits."""
+    return "_" not in text and text.isascii()
+
+
 def _texts(table, column):
     cells = table.cells[column]
+    broken = [place for place, cell in enumerate(cells) if _is_broken(cell)]
+    advice = "Write the character itself, in UTF-8."
+    refuse_cells(table, column, broken, found="holds half of a character", advice=advice)
     if set(map(type, cells)) == {str}:
         return ["" if text.lower() in _BLANK else text for text in map(str.strip, cells)]
     return ["" if is_blank(cell) else str(cell).strip() for cell in cells]
+
+
+def _is_broken(cell):
+    """Return whether a cell is text with half of a surrogate pair, which no file can hold."""
+    if not isinstance(cell, str) or cell.isascii():
+        return False
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

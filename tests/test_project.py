@@ -49,6 +49,7 @@ ORDER = (
         "gate",
         "counting_grid",
         "stored_trees",
+        "seal",
         "storage",
         "manifest",
         "trees",

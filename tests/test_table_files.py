@@ -154,6 +154,13 @@ def test_json_that_is_too_deep_is_refused_or_read(tmp_path, depth):
         read_runs(path)
 
 
+def test_half_of_a_character_in_a_line_of_json_is_refused(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"run": "\\ud83d\\ude00"}\n{"run": "\\ud83d"}\n')
+    with pytest.raises(StudyError, match=r"row 2 .*\\ud83d is half of a character"):
+        read_table(path)
+
+
 @pytest.mark.parametrize("ending", [".xlsx", ".json", ".csv.gz"])
 def test_files_of_other_kinds_are_refused_by_their_ending(tmp_path, ending):
     path = tmp_path / f"runs{ending}"

@@ -60,6 +60,8 @@ def test_a_missing_value_points_to_drop_missing(tmp_path):
         ("-2.5", "'-2.5', which is not above zero"),
         ("1,000", "'1,000', which is not a number.* without thousands separators"),
         ("2.1 nats", "'2.1 nats', which is not a number"),
+        ("1_000", "'1_000', which is not a number"),
+        ("٢", "'٢', which is not a number"),
         ("True", "not a number"),
     ],
 )
@@ -69,6 +71,13 @@ def test_an_impossible_number_is_refused_with_row_column_and_value(tmp_path, col
         StudyError, match=rf"row 5 \(line 5 of the file\), column '{column}': .*{said}"
     ):
         read_runs(path)
+
+
+def test_half_of_a_character_in_a_name_is_refused_with_its_row():
+    frame = sweep_frame().assign(run=pd.Series([f"run {i}" for i in range(12)], dtype=object))
+    frame.loc[4, "run"] = "run \ud800"
+    with pytest.raises(StudyError, match=r"row 4, column 'run'.*holds half of a character"):
+        read_runs(frame)
 
 
 def test_the_number_of_further_bad_rows_is_said():

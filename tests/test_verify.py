@@ -192,6 +192,14 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(folder, name):
         sb.verify(folder)
 
 
+@pytest.mark.parametrize("files", ['{"a\\ud800": "x"}', '[[1, "x"]]'])
+def test_a_manifest_that_names_what_is_no_name_is_refused(folder, files):
+    text = f'{{"files_sha256": {files}, "manifest_sha256": "x"}}'
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="is no name of a file"):
+        sb.verify(folder)
+
+
 def test_what_is_no_manifest_is_called_damaged(folder):
     for text in ("", "[]", "{}", '{"files_sha256": 3}', "[" * 100_000, "\xff"):
         (folder / MANIFEST).write_text(text, encoding="latin-1")
