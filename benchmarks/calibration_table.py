@@ -87,7 +87,7 @@ def main():
     warnings.simplefilter("ignore", NotConvergedWarning)  # counted in the table
     if not options.table_only:
         make_results(options)
-    text = report(read_results(options.store))
+    text = report(read_results(options.store), options.sets)
     print(text)
     if options.out:
         title = "# Calibration, beside a bootstrap and a model by hand"
@@ -245,7 +245,7 @@ def compiled_by_hand(points):
 METHODS = {"scalebayes": by_scalebayes, "bootstrap": by_bootstrap, "by hand": by_hand}
 
 
-def report(found):
+def report(found, sets):
     """Return the tables and what they are about, in Markdown."""
     found = found.sort_values(["points", "seed"], ascending=[False, True], kind="stable")
     cases = {
@@ -256,7 +256,20 @@ def report(found):
     blocks = ["## How often intervals hold the truth", coverage_table(cases)]
     blocks += ["## The 90% interval of log D\\*/N\\*", score_table(cases)]
     blocks += ["## Costs and faults", cost_table(cases), legend()]
-    return "\n\n".join(blocks)
+    return "\n\n".join(blocks + unfinished(cases, sets))
+
+
+def unfinished(cases, sets):
+    """Return a paragraph that names the cases with fewer data sets than asked for, if any."""
+    short = [
+        f"{law}, {points} points, {method}: {len(one)}"
+        for (law, points), found in cases.items()
+        for method, one in by_method(found)
+        if len(one) < sets
+    ]
+    if not short:
+        return []
+    return [f"Not all {sets} data sets are made yet; the command goes on. {'; '.join(short)}."]
 
 
 def coverage_table(cases):
