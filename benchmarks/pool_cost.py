@@ -25,7 +25,7 @@ COEFFICIENTS = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta":
 """Besiroglu et al. (2024), arXiv:2404.10102."""
 
 
-def simulated_fit(number):
+def simulated_fit(number, *, cache=False):
     """Return the fit of a simulated sweep of 36 runs, exponents log-normal with a spread of 0.2."""
     rng = np.random.default_rng(number)
     alpha, beta = np.exp(np.log([0.35, 0.35]) + 0.2 * rng.standard_normal(2))
@@ -39,7 +39,7 @@ def simulated_fit(number):
         design, HYPOTHESIS, parameters=law | {"sigma": 0.004, "nu": 5.0}, random_seed=number
     )
     named = sb.read_runs(study.runs[["N", "D", "loss"]], counting="total", name=f"sweep {number}")
-    return sb.fit(named, HYPOTHESIS, draws=500, tune=500, cores=1, cache=False)
+    return sb.fit(named, HYPOTHESIS, draws=500, tune=500, cores=1, cache=cache)
 
 
 def pooled_seconds(fits):
