@@ -9,13 +9,15 @@ not caught.
 """
 
 import argparse
+import importlib
+import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import textwrap
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("scalebayes", "models", "tests", "benchmarks", "tools", "docs", "pyproject.toml")
 LEFT_BEHIND = shutil.ignore_patterns("*.pyc", "_build", "*.svg")
 FAST = ("-m", "not slow", "-x", "-q", "--no-header", "-p", "no:cacheprovider")
+
+IMPORTED = ("pytest", "hypothesis", "pandas", "xarray", "scipy.stats", "h5py", "pymc", "nutpie")
+"""What tests import and no mistake is in: imported once, for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,12 +284,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, help="also write the page to this file")
     parser.add_argument("--only", default="", help="part of the names of the mistakes to plant")
+    parser.add_argument(
+        "--results", type=Path, help="what was caught so far; an interrupted run goes on from there"
+    )
     options = parser.parse_args()
     chosen = [one for one in MISTAKES if options.only in one.name]
-    caught = {}
+    known = {}
+    if options.results and options.results.is_file():
+        known = json.loads(options.results.read_text(encoding="utf-8"))
     for one in chosen:
-        caught[one] = failed_test(one, [f"test_{name}.py" for name in one.tests])
-        print(f"{one.name}: {caught[one] or 'NOT CAUGHT'}", file=sys.stderr, flush=True)
+        if not known.get(one.name):
+            known[one.name] = failed_test(one, [f"test_{name}.py" for name in one.tests])
+        print(f"{one.name}: {known[one.name] or 'NOT CAUGHT'}", file=sys.stderr, flush=True)
+        if options.results:
+            options.results.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    caught = {one: known[one.name] for one in chosen}
+    print("without a mistake:", file=sys.stderr, flush=True)
     broken = failed_test(None, sorted(set(filter(None, caught.values()))))
     if broken:
         sys.exit(f"{broken} fails without a mistake, too")
@@ -311,18 +326,59 @@ def failed_test(mistake, tests):
             path = copy / "scalebayes" / f"{mistake.module}.py"
             text = mistake.planted(path.read_text(encoding="utf-8"))
             path.write_text(text, encoding="utf-8")
-        environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-        environment |= {"SCALEBAYES_CACHE": str(copy / "cache")}
-        command = [sys.executable, "-m", "pytest", *FAST, *(f"tests/{one}" for one in tests)]
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, check=False
-        )
-    if done.returncode == 0:
+        code, told = run_there(copy, [f"tests/{one}" for one in tests])
+    if code == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", told, re.MULTILINE)
     if not found:
-        sys.exit(f"the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        sys.exit(f"the tests did not run:\n{told[-3000:]}")
     return found.group(1).partition("[")[0]
+
+
+def run_there(copy, tests):
+    """Run fast tests of a copy in a child process that has other packages imported already.
+
+    Parameters
+    ----------
+    copy : Path
+    tests : sequence of str
+
+    Returns
+    -------
+    code : int
+        pytest's exit code.
+    told : str
+        What it printed.
+    """
+    for name in IMPORTED:
+        importlib.import_module(name)
+    output = copy / "output.txt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with idle threads about
+        child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            with output.open("w", encoding="utf-8") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            code = _tested(copy, tests)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), output.read_text(encoding="utf-8", errors="replace")
+
+
+def _tested(copy, tests):
+    os.chdir(copy)
+    os.environ |= {"PYTHONPATH": str(copy), "SCALEBAYES_CACHE": str(copy / "cache")}
+    sys.path.insert(0, str(copy))
+    package = importlib.import_module("scalebayes")
+    if not Path(package.__file__).is_relative_to(copy):
+        sys.exit(f"{package.__file__} is not the copy")
+    code = int(importlib.import_module("pytest").main([*FAST, *tests]))
+    sys.stdout.flush()
+    return code
 
 
 def copied(folder):
