@@ -120,7 +120,7 @@ def test_what_is_not_known_of_ones_own_runs_is_said_and_not_guessed():
 def test_sampler_settings_are_those_that_were_asked_for():
     fit = sweep_fit().copy()
     fit.attrs["settings"] = json.dumps(
-        {"draws": 700, "tune": 900, "chains": 2, "target_accept": None}
+        {"draws": 700, "tune": 900, "chains": 2, "target_accept": 0.9}
     )
     table = checklist(fit).set_index("item")["what"]
     assert "900 to adapt" in table["estimator"]
@@ -317,7 +317,7 @@ def test_a_fit_with_literature_is_reported_beside_the_study_alone():
 @pytest.mark.slow
 def test_a_fit_says_how_it_was_asked_to_be_sampled():
     fit = sb.fit(user_study(), "hoffmann-total", draws=400, tune=300, chains=2, cores=1)
-    asked = {"draws": 400, "tune": 300, "chains": 2, "target_accept": None}
+    asked = {"draws": 400, "tune": 300, "chains": 2, "target_accept": 0.9}
     assert json.loads(fit.attrs["settings"]) == asked
 
 
