@@ -61,7 +61,7 @@ def test_a_table_of_very_many_rows_is_read_whole_and_not_sampled_without_force(t
 def test_too_many_runs_are_sampled_only_when_that_is_insisted_on(monkeypatch):
     study = sb.read_runs(many_runs(100_001), counting="total")
     asked = []
-    monkeypatch.setattr("scalebayes.literature.fit_alone", lambda *one, **_: asked.append(one))
+    monkeypatch.setattr("scalebayes.fitting.fit_alone", lambda *one, **_: asked.append(one))
     monkeypatch.setattr("scalebayes.fitting._with_settings", lambda result, own: result)
     with pytest.raises(InputError, match="100001 runs .* more than 100000.*force=True"):
         sb.fit(study)
