@@ -34,7 +34,7 @@ def literature_rows(fit):
     Parameters
     ----------
     fit : DataTree
-        From `literature.fit` with literature.
+        From `fit` with literature.
 
     Returns
     -------
