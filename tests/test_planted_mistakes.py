@@ -49,5 +49,5 @@ def test_the_page_names_every_mistake_and_none_that_was_not_caught():
 def test_a_mistake_that_no_test_caught_is_said_on_the_page():
     one, other = list(MISTAKES.values())[:2]
     text = planted_mistakes.page({one: "test_a.py::test_b", other: ""})
-    assert "1 of 2 mistakes are caught" in text
+    assert "1 of 2 mistakes planted so far are caught" in text
     assert f"| {other.name} | `{other.module}.py` | **not caught** |" in text
