@@ -159,6 +159,7 @@ def _rivals(full):
         Measurement(
             name="simple-scaling-laws",
             program="simple_scaling_laws",
+            arguments={"draws": 1000},  # its default
             needs="simple-scaling-laws",
             before=(),
             **shared,

@@ -36,7 +36,10 @@ def the_240_points():
 
 
 def hand_written(sampler=None):
-    """Sample the hand-written PyMC model, with what `pm.sample` picks or a sampler by name."""
+    """Sample the hand-written PyMC model, with what `pm.sample` picks or a sampler by name.
+
+    Seconds of sampling are CPU seconds under nutpie; otherwise those that PyMC reports, of the clock.
+    """
     import pymc as pm
     import pytensor.tensor as pt
 
@@ -162,7 +165,7 @@ def objective(point, log_N, log_D, log_loss, delta):
     return value, pulls @ np.clip(residual, -delta, delta) / scale
 
 
-def simple_scaling_laws():
+def simple_scaling_laws(draws):
     """Fit with the package simple-scaling-laws, and ask for an interval at Chinchilla's run."""
     import polars as pl
     from simple_scaling_laws import fit
@@ -178,7 +181,7 @@ def simple_scaling_laws():
         "loss": "test_loss__cross_entropy",
     }
     frame = table.select(list(roles)).rename(roles)
-    seconds, model = timed(fit, frame, law="separable-power", seed=1)
+    seconds, model = timed(fit, frame, law="separable-power", n_draws=draws, seed=1)
     model.predict(
         pl.DataFrame({roles["N"]: [70e9], roles["D"]: [1.4e12]}), quantiles=[0.05, 0.5, 0.95]
     )
