@@ -38,7 +38,7 @@ def the_240_points():
 def hand_written(sampler=None):
     """Sample the hand-written PyMC model, with what `pm.sample` picks or a sampler by name.
 
-    Seconds of sampling are CPU seconds under nutpie; otherwise those of the clock, which PyMC says.
+    Seconds of sampling are CPU seconds under nutpie, else seconds of the clock that PyMC reports.
     """
     import pymc as pm
     import pytensor.tensor as pt
