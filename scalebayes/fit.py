@@ -96,7 +96,7 @@ def fit(
     study = windowed(load_study(study), hypothesis)
     settings = _settings(draws, tune, chains, cores, random_seed, target_accept)
     reference = _reference(hypothesis)
-    key = _key(study, hypothesis, reference, settings)
+    key = _key(study, hypothesis, reference, settings) if cache else ""
     result = cached_fit(key) if cache else None
     if result is None:
         with status_line(progressbar, f"{study.name} under {hypothesis.name}") as advance:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+from functools import cache
 
 import numpy as np
 import xarray as xr
@@ -188,8 +189,12 @@ def _reference_prior(fit):
 
 def versions():
     """Return the versions that a fit's numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **found}
+    return {"python": platform.python_version(), **_installed()}
+
+
+@cache
+def _installed():
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def _chains(quantities, study=None):
