@@ -207,10 +207,10 @@ MISTAKES = (
         tests=("build",),
     ),
     Mistake(
-        name="the share of draws upside down in bridge sampling",
+        name="the two halves of the bridge not weighed by their sizes",
         module="evidence",
-        right="share = np.log(ess / n_proposal)",
-        wrong="share = np.log(n_proposal / ess)",
+        right="np.log(from_posterior.mean()) - share",
+        wrong="np.log(from_posterior.mean()) + 1.0",
         tests=("evidence",),
     ),
     Mistake(
