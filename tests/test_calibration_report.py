@@ -34,7 +34,7 @@ def test_the_table_says_p_and_coverage_of_every_quantity():
 
 
 def test_the_sentence_counts_simulations_and_those_the_gate_found_fault_with():
-    assert "100 studies simulated" in calibration_sentence(uniform())
+    assert "100 simulations" in calibration_sentence(uniform())
     assert "found fault with 0" in calibration_sentence(uniform())
 
 
