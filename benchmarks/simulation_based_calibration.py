@@ -23,6 +23,7 @@ from scalebayes.figure_files import save_figure
 
 PORTION = 50
 LEAST_P = 0.01
+WANTED = {"fits": 1000, "grids": 300, "populations": 300}
 KINDS = {
     "fits": ("Fits of one counting", calibrate, {"hypothesis": "hoffmann-total"}),
     "grids": (
@@ -37,9 +38,8 @@ KINDS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, help="also write the page to this file")
-    parser.add_argument("--fits", type=int, default=1000)
-    parser.add_argument("--grids", type=int, default=300)
-    parser.add_argument("--populations", type=int, default=300)
+    for kind, wanted in WANTED.items():
+        parser.add_argument(f"--{kind}", type=int, default=wanted)
     parser.add_argument("--results", type=Path, default=Path("simulation_based_calibration"))
     options = parser.parse_args()
     options.results.mkdir(exist_ok=True)
@@ -51,12 +51,19 @@ def main():
     text = page(found)
     print(text)
     if options.out:
-        command = f"python benchmarks/simulation_based_calibration.py -o {options.out.as_posix()}"
+        program = f"python benchmarks/simulation_based_calibration.py{counts(options)}"
+        command = f"{program} -o {options.out.as_posix()}"
         head = f"# Do posteriors hold what they were simulated with?\n\nMade by `{command}`.\n"
         options.out.write_text(f"{head}\n{text}\n", encoding="utf-8")
         for kind, one in found.items():
             path = options.out.with_name(f"{options.out.stem}_{kind}.svg")
             save_figure(report.plot_calibration(one), path)
+
+
+def counts(options):
+    """Return the options that ask for other numbers of simulations than usual."""
+    asked = {kind: getattr(options, kind) for kind in WANTED}
+    return "".join(f" --{kind} {n}" for kind, n in asked.items() if n != WANTED[kind])
 
 
 def results(kind, wanted, folder):
