@@ -124,7 +124,7 @@ def test_sampler_settings_are_those_that_were_asked_for():
     )
     table = checklist(fit).set_index("item")["what"]
     assert "900 to adapt" in table["estimator"]
-    assert "draws=700, tune=900, chains=2, random_seed=1" in table["to redo"]
+    assert "draws=700, tune=900, chains=2, target_accept=0.9, random_seed=1" in table["to redo"]
 
 
 def test_a_bundled_study_is_redone_by_one_call():
