@@ -283,8 +283,9 @@ def report(tally):
         f"by a seeded generator and run through `scalebayes.cli.main`. A hang is "
         f"more than {SECONDS:g} s of CPU time. One line in {SAMPLED_EVERY} samples; those of "
         "compare, pool, report, calibrate and reconcile end in an option that cannot be, so that "
-        f"what they do when they work is not fuzzed here. {tally.cpu_seconds / 60:.0f} minutes of "
-        "CPU."
+        "what they do when they work is not fuzzed here; where a change makes that option valid "
+        "(the name of a folder, say), the command works and counts as a hang. "
+        f"{tally.cpu_seconds / 60:.0f} minutes of CPU."
     )
     return table + "\n\n" + textwrap.fill(text, 100)
 
