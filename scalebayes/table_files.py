@@ -122,12 +122,17 @@ def _from_parquet(raw, *, source):
     except (ArrowException, OSError) as error:
         msg = f"{source}: not a Parquet file ({str(error).splitlines()[0]}). Check its ending."
         raise StudyError(coded("SB201", msg)) from error
-    names = [str(name) for name in frame.column_names]
+    try:
+        names = [str(name) for name in frame.column_names]
+        cells = [frame.column(i).to_pylist() for i in range(len(names))]
+    except UnicodeDecodeError as error:
+        msg = f"{source}: it holds text that is not UTF-8 ({error.reason}); the file is damaged."
+        raise StudyError(coded("SB201", msg)) from error
     refuse_duplicate_names(names, source=source)
     if not frame.num_rows or not names:
         msg = f"{source}: the table has no rows; a study needs runs."
         raise StudyError(coded("SB202", msg))
-    cells = {name: frame.column(i).to_pylist() for i, name in enumerate(names)}
+    cells = dict(zip(names, cells, strict=True))
     rows = tuple(range(1, frame.num_rows + 1))
     return Table(source=source, cells=cells, rows=rows, in_file=False)
 

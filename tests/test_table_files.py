@@ -167,3 +167,14 @@ def test_files_of_other_kinds_are_refused_by_their_ending(tmp_path, ending):
     path.write_bytes(b"PK")
     with pytest.raises(StudyError, match="is not read; save it as CSV, Parquet or JSON lines"):
         read_runs(path)
+
+
+def test_a_parquet_file_with_text_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / "sweep.parquet"
+    frame = sweep_frame().assign(tokenizer="abcdefgh")
+    frame.to_parquet(path, index=False, compression=None)
+    content = path.read_bytes()
+    assert b"abcdefgh" in content
+    path.write_bytes(content.replace(b"abcdefgh", b"ab\xffdefgh"))
+    with pytest.raises(StudyError, match=r"sweep\.parquet: it holds text that is not UTF-8"):
+        read_table(path)
