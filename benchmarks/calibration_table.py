@@ -53,7 +53,7 @@ LAWS = {"Epoch": EPOCH, "off-centre": with_exponents(EPOCH, alpha=0.2, beta=0.5)
 NOISE, OUTLIERS, OUTLIER_NOISE = 0.01, 0.05, 0.05
 """Standard deviation of log loss, the share of outliers, and theirs."""
 
-RESAMPLES = 1000
+RESAMPLES = 4000
 DRAWS = {"Epoch": 1000, "off-centre": 500}
 """Of each chain, after as many of tuning."""
 
@@ -63,7 +63,10 @@ PROB = 0.9
 LEVELS = sorted({round((1 + sign * p) / 2, 4) for p in PROBABILITIES for sign in (-1, 1)})
 QUANTITIES = {"a": "a", "log_ratio": "log D\\*/N\\*"}
 COVERED = (0.82, 0.97)
-COMPARED = {"Epoch": ("scalebayes", "bootstrap", "by hand"), "off-centre": ("scalebayes",)}
+COMPARED = {
+    "Epoch": ("scalebayes", "bootstrap", "by hand", "by hand, wide"),
+    "off-centre": ("scalebayes",),
+}
 """Methods given the data sets of each law."""
 
 MOST = {
@@ -187,11 +190,14 @@ def by_bootstrap(runs, seed, _):
     return law, {"problems": f"{lost} resamples without an end" if lost else ""}
 
 
-def by_hand(runs, seed, draws):
-    """Return posterior draws of the model written by hand, and what the same gate says of them."""
+def by_hand(runs, seed, draws, *, spread=2.0):
+    """Return posterior draws of the model written by hand, and what the same gate says of them.
+
+    `spread` is the log standard deviation of the priors of A and B.
+    """
     data = {"N": runs["N"], "D": runs["D"], "log_loss": np.log(runs["loss"])}
     data = {name: column.to_numpy(float) for name, column in data.items()}
-    model = compiled_by_hand(len(runs)).with_data(**data)
+    model = compiled_by_hand(len(runs), spread).with_data(**data)
     settings = SAMPLING | {"draws": draws, "tune": draws, "seed": seed}
     settings |= {"adaptation": "low_rank", "target_accept": 0.95}
     tree = nutpie.sample(model, **settings, progress_bar=False)
@@ -202,11 +208,18 @@ def by_hand(runs, seed, draws):
     return posterior, {"problems": "; ".join(found.problems), "divergences": found.divergences}
 
 
-TERM, TERM_SPREAD = 400.0, 2.0
-"""Median and log standard deviation of A and B by hand; Hoffmann et al. (2022) have 406 and 411."""
+TERM = 400.0
+"""Median of A and B by hand; Hoffmann et al. (2022) have 406 and 411."""
+
+WIDE = 5.0
 
 
-def exponent_from_term(coefficient, exponent, anchor):
+def by_hand_wide(runs, seed, draws):
+    """Return what `by_hand` does, with wide priors of A and B."""
+    return by_hand(runs, seed, draws, spread=WIDE)
+
+
+def exponent_from_term(coefficient, exponent, anchor, spread=2.0):
     """Return mean and standard deviation of an exponent that the prior by hand of A or B implies.
 
     Where the runs tell how large the term is at the anchor, log A = log term + alpha log anchor, so
@@ -218,21 +231,23 @@ def exponent_from_term(coefficient, exponent, anchor):
         The true ones, of which only the term at the anchor matters.
     anchor : float
         N or D at which the term is known.
+    spread : float
+        Log standard deviation of the coefficient's prior.
     """
     log_term = np.log(coefficient) - exponent * np.log(anchor)
-    return (np.log(TERM) - log_term) / np.log(anchor), TERM_SPREAD / np.log(anchor)
+    return (np.log(TERM) - log_term) / np.log(anchor), spread / np.log(anchor)
 
 
 @cache
-def compiled_by_hand(points):
-    """Return the model written by hand, compiled once for each number of points."""
+def compiled_by_hand(points, spread):
+    """Return the model written by hand, compiled once for each number of points and each prior."""
     nothing = np.ones(points)
     with pm.Model() as model:
         N, D = pm.Data("N", nothing), pm.Data("D", nothing)
         log_loss = pm.Data("log_loss", nothing)
         E = pm.LogNormal("E", np.log(1.7), 0.5)
-        A = pm.LogNormal("A", np.log(TERM), TERM_SPREAD)
-        B = pm.LogNormal("B", np.log(TERM), TERM_SPREAD)
+        A = pm.LogNormal("A", np.log(TERM), spread)
+        B = pm.LogNormal("B", np.log(TERM), spread)
         alpha = pm.LogNormal("alpha", np.log(0.35), 0.5)
         beta = pm.LogNormal("beta", np.log(0.35), 0.5)
         sigma = pm.HalfNormal("sigma", 0.05)
@@ -243,6 +258,7 @@ def compiled_by_hand(points):
 
 
 METHODS = {"scalebayes": by_scalebayes, "bootstrap": by_bootstrap, "by hand": by_hand}
+METHODS |= {"by hand, wide": by_hand_wide}
 
 
 def report(found, sets):
@@ -376,6 +392,8 @@ def legend():
     sampling = f"{SAMPLING['chains']} chains of {DRAWS['Epoch']} draws"
     alpha = exponent_from_term(EPOCH["A"], EPOCH["alpha"], ANCHOR_N)
     beta = exponent_from_term(EPOCH["B"], EPOCH["beta"], ANCHOR_D)
+    wide_alpha = exponent_from_term(EPOCH["A"], EPOCH["alpha"], ANCHOR_N, WIDE)
+    wide_beta = exponent_from_term(EPOCH["B"], EPOCH["beta"], ANCHOR_D, WIDE)
     data = (
         "Epoch: the law of Besiroglu et al. (2024), arXiv:2404.10102, with",
         f"a = {a:.3f} and D\\*/N\\* = {np.exp(log_ratio):.1f} at {BUDGET:g} FLOP.",
@@ -389,14 +407,15 @@ def legend():
         f"scalebayes: `hoffmann-total` as it stands, {sampling}",
         f"(off-centre of {DRAWS['off-centre']}). Bootstrap: Huber fits of log loss",
         "(delta 1e-3) to rows drawn with replacement, each begun at the fit to all rows, and",
-        f"percentiles; {RESAMPLES} resamples for Besiroglu et al.'s 4000. By hand: E, A, B, alpha",
+        f"percentiles; {RESAMPLES} resamples, as Besiroglu et al. By hand: E, A, B, alpha",
         "and beta as they stand, log-normal about 1.7, 400, 400, .35, .35 with log standard",
         "deviations .5, 2, 2, .5, .5; Student-t noise of log loss, scale `HalfNormal(.05)`,",
         "degrees of freedom `Gamma(2, .1)`; nutpie with `target_accept=0.95` and its low-rank",
-        f"metric, which suits such a ridge, {sampling}, compiled once.",
+        f"metric, which suits such a ridge, {sampling}, compiled once. By hand, wide: the same",
+        f"with a log standard deviation of {WIDE:g} for A and B.",
     )
     faults = (
-        "A fault of scalebayes: its gate, after the last attempt. Of the model by hand: the same",
+        "A fault of scalebayes: its gate, after the last attempt. Of the models by hand: the same",
         "limits (R-hat 1.01, effective sizes 400, no divergence, E-BFMI .3), drawn once. Of the",
         "bootstrap: resamples whose fit did not come to an end and are left out. All data sets",
         "count.",
@@ -406,7 +425,9 @@ def legend():
         f"({ANCHOR_N:g} parameters, {ANCHOR_D:g} tokens) well, its priors of A and B, wide as they",
         f"look, say that alpha is {alpha[0]:.2f} ± {alpha[1]:.2f} and beta {beta[0]:.2f} ±",
         f"{beta[1]:.2f}, beside the priors of the exponents themselves. Near Epoch's law that is",
-        "right and shortens intervals, the more the fewer the runs.",
+        "right and shortens intervals, the more the fewer the runs. With the wide priors they say",
+        f"{wide_alpha[0]:.2f} ± {wide_alpha[1]:.2f} and {wide_beta[0]:.2f} ± {wide_beta[1]:.2f},",
+        "which leaves the exponents to their own priors: the like of which scalebayes has.",
     )
     texts = (" ".join(one) for one in (data, methods, hidden, faults))
     return "\n\n".join(textwrap.fill(one, 105, break_on_hyphens=False) for one in texts)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import platform
 from functools import cache
 
@@ -37,6 +38,8 @@ DECIDED = 0.95
 
 MAX_STORED_LOG_LIKELIHOOD = 4e7
 """Values of a stored log likelihood; above, it is left out and the fit says so."""
+
+_BLOCK = 1_000_000  # entries of a log likelihood computed at once; some ten arrays of that size
 
 _FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is said to be far out
 
@@ -277,6 +280,20 @@ def _known_columns(study, kept):
 
 
 def _pointwise(data, quantities, hypothesis):
+    """Return the log likelihood [chain, draw, run], made a block of draws at a time."""
+    shape = quantities["alpha"].shape
+    flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in quantities.items()}
+    n_runs = len(data["observed_log_loss"])
+    pointwise = np.empty((math.prod(shape), n_runs))
+    step = max(1, _BLOCK // n_runs)
+    for first in range(0, len(pointwise), step):
+        block = slice(first, first + step)
+        some = {name: x[block] for name, x in flat.items()}
+        pointwise[block] = _pointwise_of(data, some, hypothesis)
+    return pointwise.reshape(*shape, n_runs)
+
+
+def _pointwise_of(data, quantities, hypothesis):
     per_draw = {name: x[..., None] for name, x in quantities.items() if name != "run_effect"}
     N = data["N"] if "N" in data else data["body"] + per_draw["omega"] * data["head"]
     log_N, log_D = np.log(N), np.log(data["D"])
