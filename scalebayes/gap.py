@@ -1,18 +1,22 @@
 """Why published exponents disagree: replays, attribution, Porian's chain, and what recipes cost."""
 
 import warnings
-from dataclasses import dataclass, field
-
-import numpy as np
-import pandas as pd
-import xarray as xr
 
 from scalebayes.advice import compute_cost, observed_cost, ratio_by_budget
 from scalebayes.attribution import attribute_exponent
 from scalebayes.errors import NotConvergedWarning
 from scalebayes.fit import fit as fit_study
+from scalebayes.gap_record import Gap, gap_of_tree, tree_of_gap
 from scalebayes.recipe_chain import CORPORA, chain_effects, fit_isoflop_states, porian_stages
 from scalebayes.replays import HOFFMANN_WORLD, replay_published, replay_table
+from scalebayes.storage import (
+    cached_fit,
+    content_digest,
+    content_key,
+    package_digest,
+    store_in_cache,
+)
+from scalebayes.trees import versions
 
 RECIPES = {
     "a long warm-up": ("2", "3"),
@@ -24,38 +28,7 @@ RECIPES = {
 _SECOND_STAGE = "one-matrix"  # the law of the second stage, whose runs are those of the first
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gap:
-    """What separates Kaplan's exponent from Hoffmann's. None where its studies are not at hand.
-
-    Parameters
-    ----------
-    counts : DataTree or None
-        From `attribution.attribute_exponent`, in the world of Hoffmann's points.
-    chains : dict of str to Dataset
-        From `recipe_chain.chain_effects`, by corpus.
-    costs : dict of (str, str) to DataArray
-        Share of compute wasted by a recipe, by corpus and recipe, over (compute, draw).
-    replays : DataFrame
-        From `replays.replay_table`.
-    ratios : DataFrame or None
-        From `advice.ratio_by_budget`, for Hoffmann's points.
-    problems : tuple of str
-        What did not converge of the fits that are in the numbers.
-    observed_costs : dict of (str, str) to ndarray
-        The same shares read off published optima, [compute].
-    """
-
-    counts: xr.DataTree | None
-    chains: dict[str, xr.Dataset]
-    costs: dict[tuple[str, str], xr.DataArray]
-    replays: pd.DataFrame
-    ratios: pd.DataFrame | None
-    problems: tuple[str, ...] = ()
-    observed_costs: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-
-
-def explain_gap(fits, *, advance=None, random_seed=1, **settings):
+def explain_gap(fits, *, advance=None, random_seed=1, cache=True, **settings):
     """Return what the fitted studies say about the gap between published exponents.
 
     Parameters
@@ -67,15 +40,55 @@ def explain_gap(fits, *, advance=None, random_seed=1, **settings):
     advance : callable, optional
         Told in words what begins.
     random_seed : int
+    cache : bool
+        Take the result from the cache if it is there, and keep it.
     **settings
-        Of `fit`, for the further fits: draws, tune, chains, cores, cache.
+        Of `fit`, for the further fits: draws, tune, chains, cores.
 
     Returns
     -------
     Gap
     """
     say = (lambda text: None) if advance is None else advance
-    settings |= {"random_seed": random_seed}
+    settings |= {"random_seed": random_seed, "cache": cache}
+    key = _key(fits, settings)
+    tree = cached_fit(key) if cache else None
+    if tree is not None:
+        gap = gap_of_tree(tree)
+        for step in _steps(gap):
+            say(step)
+        return gap
+    gap = _explained(fits, say, settings)
+    if cache:
+        store_in_cache(key, tree_of_gap(gap))
+    return gap
+
+
+def _key(fits, settings):
+    """Return the name of a result in the cache: what its numbers depend on."""
+    own = ("draws", "tune", "chains", "random_seed")
+    return content_key(
+        kind="gap",
+        fits={name: content_digest(one) for name, one in fits.items()},
+        settings=[settings.get(name) for name in own],
+        versions=versions(),
+        code=package_digest(),
+    )
+
+
+def _steps(gap):
+    """Return what `_explained` said on its way to a result."""
+    attribution = [] if gap.counts is None else ["attribution"]
+    return [*attribution, "replays", *map(_chain_step, gap.chains)]
+
+
+def _chain_step(corpus):
+    return f"Porian's chain, {corpus}"
+
+
+def _explained(fits, say, settings):
+    """Return a `Gap`; settings are those of `fit`."""
+    random_seed = settings["random_seed"]
     counts = ratios = None
     if HOFFMANN_WORLD in fits:
         say("attribution")
@@ -94,7 +107,7 @@ def explain_gap(fits, *, advance=None, random_seed=1, **settings):
         surfaces = {key: _fit_of(one, fits) for key, one in stages.studies.items() if key != "2"}
         if any(one is None for one in surfaces.values()):
             continue
-        say(f"Porian's chain, {corpus}")
+        say(_chain_step(corpus))
         chain, second, failed = _chain(stages, surfaces, settings)
         chains[corpus] = chain
         problems += failed

@@ -1,10 +1,15 @@
+import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from fits import hoffmann_fit, small_latent_fit
 
 from scalebayes.gap import explain_gap
 from scalebayes.gap_findings import gap_sentences
+from scalebayes.gap_record import Gap, gap_of_tree, tree_of_gap
 from scalebayes.gap_sections import gap_figures, gap_tables
 from scalebayes.gap_tables import gap_frames
+from scalebayes.storage import content_digest, load_fit, save_fit
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +57,47 @@ def test_a_fit_that_did_not_converge_is_said():
 
 def test_no_study_gives_nothing_to_say():
     assert gap_sentences(explain_gap({})) == []
+
+
+def test_the_same_question_is_answered_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEBAYES_CACHE", str(tmp_path))
+    fits = {"hoffmann2022-epoch": hoffmann_fit()}
+    first_steps, second_steps = [], []
+    first = explain_gap(fits, advance=first_steps.append)
+    [kept] = tmp_path.glob("*.nc")
+    second = explain_gap(fits, advance=second_steps.append)
+    assert first_steps == second_steps == ["attribution", "replays"]
+    assert list(tmp_path.glob("*.nc")) == [kept]
+    assert content_digest(first.counts) == content_digest(second.counts)
+    pd.testing.assert_frame_equal(first.replays, second.replays, check_exact=True)
+    pd.testing.assert_frame_equal(first.ratios, second.ratios, check_exact=True)
+    changed = fits["hoffmann2022-epoch"].copy()
+    changed["posterior"] = changed["posterior"].to_dataset() * 1.001
+    explain_gap({"hoffmann2022-epoch": changed})
+    assert len(list(tmp_path.glob("*.nc"))) == 2
+
+
+def test_a_kept_record_is_the_record(tmp_path):
+    draws = xr.DataArray(np.arange(6.0).reshape(2, 3), dims=("compute", "draw"))
+    cost = draws.assign_coords(compute=[1e17, 1e18])
+    chain = xr.Dataset({"value": (("state", "draw"), np.ones((2, 3)))}, {"state": ["Kaplan", "5"]})
+    table = pd.DataFrame({"world": ["a", "b"], "p": [0.1 + 0.2, np.nan], "same": [True, False]})
+    keys = [("rw", "a long warm-up"), ("owt2", "a long warm-up")]
+    gap = Gap(
+        counts=None,
+        chains={"rw": chain, "owt2": 2 * chain},
+        costs={keys[0]: cost, keys[1]: cost / 3},
+        replays=table,
+        ratios=None,
+        problems=("stage 2: R-hat 1.2",),
+        observed_costs={key: np.array([0.5, 1 / 3]) for key in keys},
+    )
+    save_fit(tree_of_gap(gap), tmp_path / "gap.nc")
+    found = gap_of_tree(load_fit(tmp_path / "gap.nc"))
+    assert (found.counts, found.ratios, found.problems) == (None, None, gap.problems)
+    pd.testing.assert_frame_equal(found.replays, table, check_exact=True)
+    assert list(found.chains) == ["rw", "owt2"]
+    assert all(one.identical(gap.chains[name]) for name, one in found.chains.items())
+    assert list(found.costs) == list(found.observed_costs) == keys
+    assert all(one.identical(gap.costs[key]) for key, one in found.costs.items())
+    assert all((one == gap.observed_costs[key]).all() for key, one in found.observed_costs.items())

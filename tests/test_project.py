@@ -107,7 +107,7 @@ ORDER = (
         "synthesis_report",
         "findings",
     ),
-    *("attribution", "recipe_chain", "replays", "advice", "gap"),
+    *("attribution", "recipe_chain", "replays", "advice", "gap_record", "gap"),
     *("draw_texts", "gap_findings", "gap_tables", "gap_plots"),
     *("page", "figure_files", "gap_sections", "reconcile_page", "reconcile", "plan"),
     *(
