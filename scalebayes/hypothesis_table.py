@@ -1,15 +1,19 @@
 """Hypotheses against studies: log evidence of each, over that of counting every parameter."""
 
+import json
 import warnings
 from functools import partial
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from scalebayes.counting import study_omega
 from scalebayes.errors import NotConvergedWarning
 from scalebayes.executors import mapped
 from scalebayes.fit import fit
+from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
+from scalebayes.trees import versions
 from scalebayes.verdicts import log_prior_probabilities, verdict
 
 TOTAL = "total"
@@ -159,7 +163,27 @@ def _of_omega(evidence, omega):
 
 
 def _fixed_evidences(settings, study):
-    return {name: _fixed_evidence(study, name, settings) for name in FIXED}
+    """Return name -> (log evidence, se, status); the few numbers are kept apart from the fits."""
+    key = _key(study, settings)
+    kept = cached_fit(key) if settings.get("cache", True) else None
+    if kept is None:
+        found = {name: _fixed_evidence(study, name, settings) for name in FIXED}
+        if settings.get("cache", True):
+            store_in_cache(key, xr.DataTree().assign_attrs(evidences=json.dumps(found)))
+        return found
+    return {name: tuple(one) for name, one in json.loads(kept.attrs["evidences"]).items()}
+
+
+def _key(study, settings):
+    """Return the name of a study's evidences in the cache: what the numbers depend on."""
+    return content_key(
+        kind="fixed evidences",
+        data=study.data_hash,
+        record=study.record(),
+        settings=[settings.get(name) for name in ("draws", "tune", "chains", "random_seed")],
+        versions=versions(),
+        code=package_digest(),
+    )
 
 
 def _fixed_evidence(study, name, settings):

@@ -264,8 +264,10 @@ def inline_svg(figure, *, label, prefix):
 
 
 def _fix_layout(figure):
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    """Lay a figure out once: with the metrics of this program's font, and not when it is drawn."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 

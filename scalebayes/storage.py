@@ -135,9 +135,12 @@ def file_digest(path):
 
 @lru_cache(maxsize=1)
 def package_digest():
-    """Return the SHA-256, in hex, of every module of the package."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
-    return content_key(**{path.stem: file_digest(path) for path in modules})
+    """Return the SHA-256, in hex, of every module, bundled table and hypothesis of the package."""
+    from scalebayes.hypotheses import models_folder  # `cache` and `verify` need none
+
+    here = Path(__file__).parent
+    files = [*here.glob("*.py"), *(here / "data").iterdir(), *models_folder().glob("*.toml")]
+    return content_key(**{path.name: file_digest(path) for path in sorted(files)})
 
 
 def cache_folder():

@@ -1,12 +1,18 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from fits import HOFFMANN, thinned_design
 
+from scalebayes import hypothesis_table
 from scalebayes.hypothesis_table import (
     ALL_STUDIES,
+    FIXED,
     TOTAL,
     counting_evidence,
+    hypothesis_rows,
     shown_table,
     summed_rows,
 )
@@ -82,3 +88,32 @@ def test_a_study_that_did_not_converge_counts_for_nothing_in_the_sum_and_is_mark
 def test_a_lead_within_its_error_decides_nothing():
     table = rows_of(1.5, se=2.0).assign(study="one")
     assert summed_rows(table)["verdict"].iloc[1].startswith("leaning towards symmetric")
+
+
+def test_evidences_are_fitted_once_for_the_same_runs_and_settings(tmp_path, monkeypatch):
+    fitted = []
+
+    def fit(study, name, **settings):
+        fitted.append(name)
+        good = name != "ratio-noise"
+        attrs = {"log_evidence": 100 + 0.1 * len(fitted), "log_evidence_se": 1 / 3}
+        attrs |= {"converged": int(good), "problems": "" if good else "R-hat 1.2"}
+        return SimpleNamespace(attrs=attrs)
+
+    monkeypatch.setenv("SCALEBAYES_CACHE", str(tmp_path))
+    monkeypatch.setattr(hypothesis_table, "fit", fit)
+    study = thinned_design(HOFFMANN, every=8)
+    fits = {study.name: grid_fit([100.0, 99.0])}
+
+    def rows(study=study, **settings):
+        return hypothesis_rows([study], fits, **{"random_seed": 1, "draws": 50} | settings)
+
+    first, again = rows(), rows()
+    assert fitted == list(FIXED)
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    assert "not converged: R-hat 1.2" in set(again["status"])
+    rows(draws=60)
+    rows(thinned_design(HOFFMANN, every=9))
+    assert fitted == 3 * list(FIXED)
+    rows(cache=False)
+    assert fitted == 4 * list(FIXED)

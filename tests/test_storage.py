@@ -1,4 +1,5 @@
 import os
+import sys
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from scalebayes import storage
 from scalebayes.errors import InputError, ResultError
+from scalebayes.hypotheses import load_hypothesis
 from scalebayes.storage import (
     cache_entries,
     cache_limit,
@@ -19,6 +21,7 @@ from scalebayes.storage import (
     content_key,
     file_digest,
     load_fit,
+    package_digest,
     save_fit,
     store_in_cache,
 )
@@ -307,3 +310,15 @@ def test_keys_differ_exactly_where_parts_do(one, two):
 def test_a_files_digest_is_that_of_its_bytes(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert file_digest(tmp_path / "x").startswith("ba7816bf8f01cfea")  # FIPS 180-2, B.1
+
+
+def test_the_digest_of_the_package_is_of_its_hypotheses_too(tmp_path, monkeypatch):
+    hypotheses = sys.modules[load_hypothesis.__module__]
+    for path in hypotheses.models_folder().glob("*.toml"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = package_digest.__wrapped__()
+    monkeypatch.setattr(hypotheses, "models_folder", lambda: tmp_path)
+    assert package_digest.__wrapped__() == before
+    with (tmp_path / "symmetric.toml").open("a") as file:
+        file.write("# another prior\n")
+    assert package_digest.__wrapped__() != before
