@@ -169,7 +169,7 @@ def _fixed_evidences(settings, study):
     if kept is None:
         found = {name: _fixed_evidence(study, name, settings) for name in FIXED}
         if settings.get("cache", True):
-            store_in_cache(key, xr.DataTree().assign_attrs(evidences=json.dumps(found)))
+            store_in_cache(key, xr.DataTree(xr.Dataset(attrs={"evidences": json.dumps(found)})))
         return found
     return {name: tuple(one) for name, one in json.loads(kept.attrs["evidences"]).items()}
 
