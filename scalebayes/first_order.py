@@ -11,6 +11,7 @@ Source: Pearce & Song (2024), arXiv:2406.12907, here for any two counts.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy.optimize import elementwise
@@ -18,6 +19,7 @@ from scipy.optimize import elementwise
 from scalebayes.counting import CountTerms
 
 _TOLERANCE = 1e-11  # on log body
+_STEPS = 8
 _LARGEST = 700.0  # |log body| beyond which exp overflows or underflows
 _SCAN_POINTS = 128
 _SCAN_ROWS = 4096  # draws scanned at once: 4 MB per array
@@ -48,13 +50,19 @@ def log_count(x, terms):
     return x + np.log(total), slope, spread / slope
 
 
-def _condition(x, log_budget, log_A, log_B, alpha, beta, linear, q, *, charged):
+def _condition(x, *arguments, charged):
     """Return f of the module's docstring."""
-    log_law, law_slope, _ = log_count(x, CountTerms(linear=linear))
-    log_charged, charged_slope, _ = log_count(x, charged)
+    return _condition_and_fall(x, *arguments, charged=charged)[0]
+
+
+def _condition_and_fall(x, log_budget, log_A, log_B, alpha, beta, linear, q, *, charged):
+    """Return f of the module's docstring and -df/dx."""
+    log_law, law_slope, law_bend = log_count(x, CountTerms(linear=linear))
+    log_charged, charged_slope, charged_bend = log_count(x, charged)
     size = q * np.log(alpha * law_slope) + log_A - alpha * log_law
     data = q * np.log(beta * charged_slope) + log_B - beta * (log_budget - log_charged)
-    return size - data
+    fall = alpha * law_slope + beta * charged_slope - q * (law_bend - charged_bend)
+    return size - data, fall
 
 
 def log_body(*arguments, charged):
@@ -86,12 +94,38 @@ def log_body(*arguments, charged):
 
 
 def _root(bracket, arguments, charged):
-    def condition(x, *values):
-        return _condition(x, *values, charged=charged)
+    """Return the root of f between two ends: by Newton's steps, else by a search between them."""
+    x = _newton(bracket, arguments, charged)
+    rows = np.isnan(x)
+    if rows.any():
+        left = [one[rows] for one in arguments]
+        tolerances = {"xatol": _TOLERANCE, "xrtol": 0.0}
+        found = elementwise.find_root(
+            partial(_condition, charged=charged),
+            tuple(end[rows] for end in bracket),
+            args=tuple(left),
+            tolerances=tolerances,
+        )
+        x[rows] = np.where(found.success, found.x, np.nan)
+    return np.where(np.abs(x) < _LARGEST, x, np.nan)
 
-    tolerances = {"xatol": _TOLERANCE, "xrtol": 0.0}
-    found = elementwise.find_root(condition, bracket, args=tuple(arguments), tolerances=tolerances)
-    return np.where(found.success & (np.abs(found.x) < _LARGEST), found.x, np.nan)
+
+def _newton(bracket, arguments, charged):
+    """Return where Newton's steps from the middle end; NaN where they leave the bracket, or go on.
+
+    A logarithm of a count is nearly straight in x, so that four or five steps mostly do.
+    """
+    lower, upper = bracket
+    x = (lower + upper) / 2
+    with np.errstate(all="ignore"):
+        for _ in range(_STEPS):
+            value, fall = _condition_and_fall(x, *arguments, charged=charged)
+            step = value / fall
+            x = x + step
+            there = np.abs(step) < _TOLERANCE
+            if there.all():
+                break
+        return np.where(there & (lower <= x) & (x <= upper), x, np.nan)
 
 
 def _bracket(log_budget, log_A, log_B, alpha, beta, linear, q, *, charged):

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 
 from scalebayes.population_density import EXPONENTS, PRIOR
 
@@ -113,6 +111,9 @@ def omega_by_group_model(tables, concentration, *, prior=None, coords=None):
         correlation [level] and omega_weight [group, omega], the posterior weight of each group's
         omega given the others. The likelihood, less its `offset`, is a Potential.
     """
+    import pymc as pm
+    import pytensor.tensor as pt
+
     n_groups, n_omega, _ = tables.position.shape
     sizes = {"group": n_groups, "omega": n_omega, "recipe": tables.x.shape[-1]}
     named = {dim: np.arange(size) for dim, size in sizes.items() if size} | (coords or {})

@@ -14,10 +14,6 @@ errors that integral has a closed form.
 from dataclasses import dataclass, field
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
-from pytensor.compile.builders import OpFromGraph
-from pytensor.gradient import disconnected_grad
 from scipy.special import logsumexp
 
 from scalebayes.architecture import GAMMA_LOG_SD, GAMMA_MEDIAN
@@ -139,6 +135,9 @@ def synthesis_model(data, *, prior=None, coords=None):
         Free variables `LATENTS`, of which gamma_offset [run_set] and log_se [imputed] are vectors;
         the data as `pm.Data`; the likelihood of run sets as a Potential (nats).
     """
+    import pymc as pm
+    import pytensor.tensor as pt
+
     # a plain 0.5 would have PyTensor take its logarithm in single precision
     given = {name: np.float64(value) for name, value in (PRIOR | (prior or {})).items()}
     sizes = {"run_set": len(data.member), "imputed": data.missing.size}
@@ -309,5 +308,8 @@ def filled_errors(data, log_se):
 
 def _opaque(function, *arguments):
     """Return a function of tensors as one node without derivatives: it is compiled apart."""
+    from pytensor.compile.builders import OpFromGraph
+    from pytensor.gradient import disconnected_grad
+
     inputs = [one.type() for one in arguments]
     return disconnected_grad(OpFromGraph(inputs, [function(*inputs)])(*arguments))
