@@ -8,9 +8,6 @@ OURS, RIVALS = HERE / "suite_programs.py", HERE / "suite_rivals.py"
 
 GRID_STUDY = "porian2024-rw-4-cosine"
 ROWS = (100, 1_000, 10_000, 100_000)
-FEW_DRAWS = {"draws": 100, "tune": 300}
-"""Of a fit of 100,000 rows."""
-
 POOLED = (10, 30, 100, 300)
 SIMULATIONS, RESAMPLES, ALL_RESAMPLES = 200, 200, 4000
 
@@ -106,7 +103,7 @@ def _by_rows():
             name=f"rows {rows}",
             part="rows",
             program="rows",
-            arguments={"rows": rows} | (FEW_DRAWS if rows == max(ROWS) else {}),
+            arguments={"rows": rows},
             most_runs=1 if rows == max(ROWS) else 0,
         )
         for rows in ROWS
