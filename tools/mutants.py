@@ -23,7 +23,7 @@ COPIED = ("scalebayes", "models", "tests", "benchmarks", "tools", "docs", "pypro
 MODULES = {
     "counting": ("counting",),
     "laws": ("laws", "isoflop"),
-    "optimum": ("optimum",),
+    "optimum": ("optimum", "optimum_edges"),
     "studies": ("studies",),
     "hypotheses": ("hypotheses",),
     "gate": ("gate",),
