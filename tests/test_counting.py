@@ -424,7 +424,6 @@ def test_deepseek_charges_for_twelve_layers_times_width_squared_whatever_the_bod
 def test_a_family_without_a_vocabulary_to_speak_of_is_all_body():
     family = Architecture(aspect_ratio=64.0, vocab_size=1e-3, tied=True)
     assert body_of(np.array([1.0, 1e6]), "body", family).tolist() == [1.0, 1e6]
-    assert body_of(8.0, "total", family) < 8.0
     assert parameter_terms("total", family).at(body_of(8.0, "total", family)) == pytest.approx(8.0)
 
 
