@@ -150,8 +150,9 @@ def test_a_frontier_without_an_offset_has_the_reducible_loss():
         assert float(best.loss) == pytest.approx(float(expected))
 
 
-def test_an_optimum_beyond_any_float_is_nan_without_a_warning():
-    law = {"E": 1.8, "A": 10.0, "B": 0.01, "beta": 1e-3}
+@pytest.mark.parametrize(("A", "B"), [(10.0, 0.01), (1e-4, 10.0)])
+def test_an_optimum_beyond_any_float_is_nan_without_a_warning(A, B):
+    law = {"E": 1.8, "A": A, "B": B, "beta": 1e-3}
     flat = xr.DataArray([1e-3, 0.35], dims="draw")
     asked = {"omega": 1.0, "architecture": FAMILY, "counting": "total", "flops": "6ND:body"}
     with warnings.catch_warnings():

@@ -24,7 +24,7 @@ MODULES = {
     "counting": ("counting",),
     "laws": ("laws", "isoflop"),
     "optimum": ("optimum", "optimum_edges"),
-    "studies": ("studies",),
+    "studies": ("studies", "studies_edges", "tables", "long_tables", "sizes"),
     "hypotheses": ("hypotheses",),
     "gate": ("gate",),
 }
