@@ -291,7 +291,7 @@ def extrapolation_decades(fit, compute, *, counting=None, flops="6ND", architect
 
 def _checked_compute(compute, *, limits=_FLOATS):
     """Return budgets as a float, or as a DataArray with its coord; refuse all out of range."""
-    values = np.asarray(compute)
+    values = _long_as_floats(np.asarray(compute))
     numeric = values.dtype.kind in "iuf" and values.size
     least, most = limits
     wrong = ~((values >= least) & (values <= most)) if numeric else np.ones(values.shape, bool)
@@ -308,6 +308,16 @@ def _checked_compute(compute, *, limits=_FLOATS):
         return float(values)
     budgets = values.astype(float).ravel()
     return xr.DataArray(budgets, dims="compute", coords={"compute": budgets})
+
+
+def _long_as_floats(values):
+    """Return integers too long for NumPy's own, such as 10**21, as floats where they can be."""
+    if values.dtype != object or not all(type(value) is int for value in values.flat):
+        return values
+    try:
+        return values.astype(float)
+    except OverflowError:
+        return values
 
 
 def asked_counting(fit, counting):

@@ -1,3 +1,6 @@
+import dataclasses
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -155,7 +158,9 @@ def test_a_count_that_cannot_be_had_says_what_is_missing():
 
 def test_a_count_missing_in_one_row_names_the_row():
     runs = RUNS.assign(head=[1.0, np.nan])
-    with pytest.raises(CountingError, match=r"1 of 2 runs, first rows \[1\]"):
+    with pytest.raises(
+        CountingError, match=r"1 of 2 runs, first rows \[1\].*\['body', 'head'\] not"
+    ):
         count_parameters(runs, "body+head", reported="total")
 
 
@@ -406,3 +411,39 @@ def test_a_petaflop_day_is_a_day_of_1e15_flop_per_second():
 def test_a_negative_batch_ratio_is_refused():
     with pytest.raises(InputError, match="batch_ratio: B / B_crit must be at least 0"):
         minimum_compute(1e21, batch_ratio=-0.5)
+
+
+def test_deepseek_charges_for_twelve_layers_times_width_squared_whatever_the_body_holds():
+    family = dataclasses.replace(UNTIED, body_coefficient=13.0)
+    layers, width = 20, 64 * 20
+    charged = 12 * layers * width**2 + 2 * 2048 * layers * width
+    counted = flops_terms("deepseek", "body", family).at(13 * layers * width**2)
+    assert counted == pytest.approx(charged)
+
+
+def test_a_family_without_a_vocabulary_to_speak_of_is_all_body():
+    family = Architecture(aspect_ratio=64.0, vocab_size=1e-3, tied=True)
+    assert body_of(np.array([1.0, 1e6]), "body", family).tolist() == [1.0, 1e6]
+    assert parameter_terms("total", family).at(body_of(8.0, "total", family)) == pytest.approx(8.0)
+
+
+def test_columns_of_a_head_that_is_not_counted_are_not_needed():
+    np.testing.assert_array_equal(count_parameters(RUNS[["body"]], "body"), [10, 20])
+    np.testing.assert_array_equal(count_parameters(RUNS[["body"]], 0.0), [10, 20])
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA, np.nan])
+def test_counts_that_are_texts_or_missing_are_read_as_numbers(missing):
+    runs = pd.DataFrame({"body": ["10", missing], "N": pd.array([7, 8], dtype="Int64")})
+    found = count_parameters(runs, 0, reported="body")
+    assert found.dtype == float
+    np.testing.assert_array_equal(found, [10.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("counting", "absent"),
+    [("body", ["body"]), ("total", ["body", "embedding"]), (0.5, ["body", "head"])],
+)
+def test_a_missing_count_names_the_columns_that_would_give_it(counting, absent):
+    with pytest.raises(CountingError, match=re.escape(f"no column {absent}")):
+        count_parameters(RUNS[["N"]], counting)

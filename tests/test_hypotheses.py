@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import tomllib
 
@@ -340,3 +341,90 @@ def test_only_latent_hypotheses_have_a_prior_of_omega(read):
         hypothesis = load_hypothesis(name)
         assert isinstance(hypothesis, Hypothesis)
         assert (hypothesis.omega is not None) == (hypothesis.counting == LATENT)
+
+
+def test_equal_hypotheses_have_one_hash_and_one_json_whatever_the_order_of_their_priors(read):
+    one = read(TOTAL)
+    turned = dataclasses.replace(one, priors=dict(reversed(one.priors.items())))
+    assert turned == one
+    assert hash(turned) == hash(one)
+    assert turned.to_json() == one.to_json()
+    assert hash(one) != hash(read(TOTAL.replace("mu = 0.5", "mu = 0.6")))
+
+
+def test_a_file_may_choose_its_window_and_its_reference_priors(read):
+    text = (models_folder() / "isoflop.toml").read_text(encoding="utf-8")
+    assert read(text).window == "isoflop"
+    hypothesis = read('reference_priors = "hoffmann-total"\n' + TOTAL)
+    assert hypothesis.reference_priors == "hoffmann-total"
+    assert read(TOTAL).reference_priors == ""
+    assert hypothesis_from_json(hypothesis.to_json()) == hypothesis
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [('"mine"', "'mine' is not a name in models/; allowed: .*'hoffmann-total'"), ("3", "be text")],
+)
+def test_reference_priors_must_be_a_name(read, value, said):
+    with pytest.raises(HypothesisError, match=f"mine.toml, reference_priors: .*{said}"):
+        read(f"reference_priors = {value}\n" + TOTAL)
+
+
+def test_a_file_may_be_64_kilobytes_long_and_no_longer(read):
+    filling = 65536 - len(TOTAL.encode())
+    assert read(TOTAL + "#" * filling).priors == read(TOTAL).priors
+    with pytest.raises(HypothesisError, match="longer than 65536 bytes"):
+        read(TOTAL + "#" * (filling + 1))
+
+
+def test_a_names_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_hypothesis("hoffmann-total").name == "hoffmann-total"
+
+
+def test_an_installed_package_has_its_files_inside(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "scalebayes"
+    (package / "models").mkdir(parents=True)
+    monkeypatch.setattr("importlib.resources.files", lambda name: package)
+    assert models_folder() == package / "models"
+
+
+def omega_of_file(read, table):
+    """The prior of omega that a file gives in place of the usual one."""
+    return read(LATENT_TEXT.replace(OMEGA, f"omega = {{ {table} }}")).omega
+
+
+UNIFORM = 'dist = "Uniform", lower = 0.0, upper = 3.0'
+
+
+@pytest.mark.parametrize(
+    ("more", "atoms", "mass"),
+    [
+        ("", (), 0.0),
+        (", atoms = [3, 0], atom_mass = 1", (0.0, 3.0), 1.0),
+        (", atoms = [1.0], atom_mass = 0", (1.0,), 0.0),
+        (", atoms = [1.0]", (1.0,), 0.0),
+    ],
+)
+def test_omega_may_have_any_atoms_within_its_range_and_any_mass_on_them(read, more, atoms, mass):
+    expected = OmegaPrior(lower=0.0, upper=3.0, atoms=atoms, atom_mass=mass)
+    assert omega_of_file(read, UNIFORM + more) == expected
+
+
+def test_omega_of_a_range_without_width_is_refused(read):
+    with pytest.raises(HypothesisError, match="needs 0 <= lower < upper"):
+        omega_of_file(read, 'dist = "Uniform", lower = 1.0, upper = 1.0')
+
+
+def test_a_uniform_prior_of_omega_is_shared_between_two_ends():
+    ends = OmegaPrior(lower=1.0, upper=3.0)
+    np.testing.assert_allclose(ends.weights([1, 3]), [0.5, 0.5])
+    np.testing.assert_allclose(ends.weights([1, 1.5, 3]), [0.125, 0.5, 0.375])
+
+
+def test_a_refusal_lists_what_is_allowed_and_guesses_only_at_what_is_near(read):
+    with pytest.raises(HypothesisError, match=r"allowed are \['title', .*'priors'\]\.$"):
+        read("zzz = 1\n" + TOTAL)
+    named = r"not one of \['body', 'body\+head', 'total', 'latent'\] or a number"
+    with pytest.raises(HypothesisError, match=named):
+        read(TOTAL.replace('"total"', '"everything"'))

@@ -13,6 +13,7 @@ from scalebayes.laws import (
     anchored_logs,
     anchored_terms,
     chinchilla,
+    effective_tokens,
     kaplan,
     log_chinchilla,
     log_nested,
@@ -140,3 +141,45 @@ def test_the_law_in_logs_is_the_law():
     natural = natural_coefficients(**terms)
     expected = nested(3e8, 7e9, **natural, alpha=0.3, beta=0.4, q=0.8)
     assert np.exp(log_nested(np.log(3e8), np.log(7e9), **terms, q=0.8)) == pytest.approx(expected)
+
+
+ADDITIVE = {"log_E": 0.5, "log_term_N": -1.0, "log_term_D": -0.6}
+LOGS = {"log_alpha": np.log(0.3), "log_beta": np.log(0.4)}
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "warmup"])
+def test_the_additive_laws_are_sampled_in_their_own_terms(law):
+    terms = anchored_terms(law, ADDITIVE | LOGS | {"kappa": 0.2, "log_sigma": -4.0})
+    assert terms == pytest.approx(ADDITIVE | {"alpha": 0.3, "beta": 0.4})
+
+
+def test_the_symmetric_law_has_one_exponent():
+    terms = anchored_terms("symmetric", ADDITIVE | {"log_alpha": np.log(0.3)})
+    assert terms == pytest.approx(ADDITIVE | {"alpha": 0.3, "beta": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("law", "how"),
+    [("kaplan", {"q": 0.4}), ("nested", {"q": 0.7}), ("offset-share", {}), ("no-offset", {})],
+)
+def test_terms_add_by_q_which_is_beta_in_kaplans_law_and_one_in_chinchillas(law, how):
+    terms = anchored_terms(law, {"log_loss_anchor": np.log(2.5)} | LOGS | SHARES)
+    assert {name: terms[name] for name in ("alpha", "beta", "q") if name in terms} == (
+        pytest.approx({"alpha": 0.3, "beta": 0.4} | how)
+    )
+
+
+def test_a_law_without_offset_has_no_irreducible_loss_among_its_coefficients():
+    # the terms are 0.5 at 1e9 parameters and 0.25 at 2e10 tokens
+    terms = {"log_term_N": np.log(0.5), "log_term_D": np.log(0.25), "alpha": 0.5, "beta": 1.0}
+    expected = {"A": 0.5 * 1e9**0.5, "B": 0.25 * 2e10}
+    assert natural_coefficients(**terms) == pytest.approx(expected)
+    assert natural_coefficients(**terms, log_E=0.0) == pytest.approx({"E": 1.0} | expected)
+
+
+def test_a_part_of_the_warm_up_is_wasted_and_never_more_than_that_part_of_all_tokens():
+    tokens, warmup = np.array([1e10, 1e10, 1e9]), np.array([0.0, 4e9, 4e9])
+    counted = effective_tokens(tokens, warmup, kappa=0.25)
+    np.testing.assert_allclose(counted, [1e10, 9e9, 0.75e9])
+    graph = effective_tokens(tokens, warmup, kappa=pt.constant(0.25), minimum=pt.minimum)
+    np.testing.assert_allclose(graph.eval(), counted)

@@ -23,8 +23,8 @@ COPIED = ("scalebayes", "models", "tests", "benchmarks", "tools", "docs", "pypro
 MODULES = {
     "counting": ("counting",),
     "laws": ("laws", "isoflop"),
-    "optimum": ("optimum",),
-    "studies": ("studies",),
+    "optimum": ("optimum", "optimum_edges"),
+    "studies": ("studies", "studies_edges", "tables", "long_tables", "sizes"),
     "hypotheses": ("hypotheses",),
     "gate": ("gate",),
 }
