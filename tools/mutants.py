@@ -2,7 +2,7 @@
 
     python tools/mutants.py [-o docs/mutation.md] [--modules counting laws ...] [--page-only]
 
-mutmut makes the mutants of each module and runs the fast tests of its own test file on every one,
+mutmut makes the mutants of each module and runs the fast tests of its own test files on every one,
 in a folder `mutants` of a temporary copy, never in this checkout. Mutants of messages are not made.
 Survivors are listed with their reason where `mutants_reasons.toml` has one: by module, then by what
 the mutant changes, since numbers move with every edit.
@@ -34,6 +34,7 @@ MODULES = {
 
 WANTED = 0.85
 KILLED, SURVIVED = ("killed", "timeout", "segfault", "caught by type check"), ("survived",)
+UNEXPLAINED = "not looked at"
 REASONS_FILE = Path(__file__).with_name("mutants_reasons.toml")
 
 _SETTINGS = """
@@ -148,13 +149,8 @@ def page(found):
         lines.append([module, *map(str, counts), f"{killed / len(states):.1%}"])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     missing = [name for name in MODULES if name not in found]
-    text = (
-        "Each mutant is one changed operator, number, name or argument; messages are not mutated. "
-        f"Killed: some fast test of the module's own test file fails. Wanted: {WANTED:.0%}."
-        + (f" Not run so far: {', '.join(missing)}." if missing else "")
-    )
     survivors = [
-        (name, one["change"], reasons.get((module, one["change"]), "not looked at"))
+        (name, one["change"], reasons.get((module, one["change"]), UNEXPLAINED))
         for module, mutants in found.items()
         for name, one in mutants.items()
         if one["state"] in SURVIVED
@@ -163,6 +159,14 @@ def page(found):
         "| `{}` | `{}` | {} |".format(*(cell.replace("|", "\\|") for cell in row))
         for row in survivors
     ]
+    explained = sum(why != UNEXPLAINED for _, _, why in survivors)
+    text = (
+        "Each mutant is one changed operator, number, name or argument; messages are not mutated. "
+        "Killed: some fast test of the module's own test files, which `MODULES` of the tool names, "
+        "fails. A mutant meets only the tests that run its function, and of tests with a common "
+        f"fixture only the first. Wanted: {WANTED:.0%}. Survivors with a reason: {explained} of "
+        f"{len(survivors)}." + (f" Not run so far: {', '.join(missing)}." if missing else "")
+    )
     head = ["| mutant | change | why it survives |", "| --- | --- | --- |"]
     return "\n\n".join(
         (
