@@ -61,6 +61,6 @@ format: venv
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage mutants build dist
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage mutants mutants.json build dist
 	rm -rf docs/_build docs/api docs/generated docs/notebooks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

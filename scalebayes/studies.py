@@ -250,7 +250,7 @@ def read_runs(
         flops=convention,
         tokenizer=tokenizer or sweep.tokenizer,
         corpus=corpus,
-        vocab_size=_one_vocabulary(sweep.table, vocab_size),
+        vocab_size=_one_vocabulary(sweep.table),
         tied=sweep.tied,
         context_length=context_length,
         learned_positions=learned_positions,
@@ -401,7 +401,7 @@ def _window_words(limits, facts, *, changed):
     return f"{words} (changed by the user)" if changed else f"{words}. {facts['window_reason']}"
 
 
-def _one_vocabulary(table, vocab_size):
+def _one_vocabulary(table):
     """Return the vocabulary size that every run has, or None."""
     sizes = table.get("vocab_size", pd.Series(dtype=float)).unique()
-    return float(sizes[0]) if len(sizes) == 1 and np.isfinite(sizes[0]) else vocab_size
+    return float(sizes[0]) if len(sizes) == 1 and np.isfinite(sizes[0]) else None

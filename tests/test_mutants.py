@@ -1,12 +1,14 @@
 """The tool of mutants: what it tells mutmut, and the page of what it found (`make mutants`)."""
 
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "mutation.md"
 SPEC = importlib.util.spec_from_file_location("mutants", ROOT / "tools" / "mutants.py")
 mutants = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(mutants)
@@ -41,3 +43,26 @@ def test_the_page_counts_by_module_and_names_survivors_and_what_was_not_run():
     assert "| laws | 4 | 2 | 1 | 1 | 50.0% |" in page
     assert "| `a__mutmut_2` | `x + 1 → x - 1` | not looked at |" in page
     assert "Not run so far: counting, optimum, studies, hypotheses, gate." in page
+
+
+def test_a_reason_is_found_by_what_a_mutant_changes_and_bars_do_not_break_the_table(monkeypatch):
+    monkeypatch.setattr(mutants, "read_reasons", lambda: {("laws", "x | y → x & y"): "equal here"})
+    survivor = {"state": "survived", "change": "x | y → x & y"}
+    page = mutants.page({"laws": {"a__mutmut_7": survivor}, "gate": {"b__mutmut_7": survivor}})
+    assert "| `a__mutmut_7` | `x \\| y → x & y` | equal here |" in page
+    assert "| `b__mutmut_7` | `x \\| y → x & y` | not looked at |" in page
+    assert "Survivors with a reason: 1 of 2." in page.replace("\n", " ")
+
+
+def test_the_page_has_every_module_above_what_is_wanted_and_a_reason_for_every_survivor():
+    page = PAGE.read_text(encoding="utf-8")
+    scores = dict(re.findall(r"^\| (\w+) \|.*\| ([\d.]+)% \|$", page, re.MULTILINE))
+    assert set(scores) == set(mutants.MODULES)
+    assert min(map(float, scores.values())) >= 100 * mutants.WANTED
+    assert mutants.UNEXPLAINED not in page
+
+
+def test_every_reason_is_of_a_survivor_on_the_page():
+    page = PAGE.read_text(encoding="utf-8").replace("\\|", "|")
+    for _, change in mutants.read_reasons():
+        assert f"`{change}`" in page

@@ -206,6 +206,14 @@ def test_a_tokenizer_that_is_said_is_not_lost_beside_one_in_the_table():
     assert read_runs(frame, tokenizer="gpt2").tokenizer == "gpt2"
 
 
+def test_runs_of_several_vocabularies_have_no_common_one_whatever_is_said():
+    several = sweep(vocab_size=lambda frame: np.where(frame["N"] > 1e9, 50257.0, 32000.0))
+    assert read_runs(several, vocab_size=32000).vocab_size is None
+    partly = several.assign(vocab_size=several["vocab_size"].mask(several["N"] > 1e9))
+    assert read_runs(partly, vocab_size=32000).vocab_size is None
+    assert read_runs(sweep(), vocab_size=32000).vocab_size == 32000
+
+
 def test_budgets_are_six_nd_where_they_are_and_what_is_said_otherwise():
     frame = sweep(flops=lambda frame: 6 * frame["N"] * frame["D"])
     study = read_runs(frame)
