@@ -19,8 +19,8 @@ _EXPAND_SIGNATURE = numba.types.int64(*[numba.types.uint64] * 2, *[_DOUBLES] * 3
 _STATS = ("diverging", "energy", "n_steps", "depth", "maxdepth_reached", "step_size_bar")
 
 _METRIC = {"low_rank": {"mass_matrix_eigval_cutoff": 1.5}, "diag": {}}
-"""Directions of a scale off by more than this are stretched; nutpie's 2 leaves noise scale and nu
-correlated, which costs a fifth of the effective draws per gradient."""
+"""Directions whose variance is off by more than this factor are stretched. nutpie's 2 leaves noise
+scale and nu correlated, which costs a fifth of the effective draws per gradient."""
 
 _ROUGHLY = {"ftol": 1e-6, "gtol": 1e-2}  # a missed mode is a matter of nats, not of digits
 

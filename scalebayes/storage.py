@@ -139,7 +139,7 @@ def package_digest():
     from scalebayes.hypotheses import models_folder  # `cache` and `verify` need none
 
     here = Path(__file__).parent
-    files = [*here.glob("*.py"), *(here / "data").iterdir(), *models_folder().glob("*.toml")]
+    files = [*here.glob("*.py"), *(here / "data").glob("*.*"), *models_folder().glob("*.toml")]
     return content_key(**{path.name: file_digest(path) for path in sorted(files)})
 
 
