@@ -201,10 +201,11 @@ def verdict(tree):
 
 def least(draws):
     """Return the least bulk ESS and the largest R-hat of the variables of a Dataset."""
-    import arviz as az
+    from arviz_stats import ess as effective
+    from arviz_stats import rhat
 
-    ess = az.ess(draws, method="bulk")
-    r_hat = az.rhat(draws)
+    ess = effective(draws, method="bulk")
+    r_hat = rhat(draws)
     return {
         "ess": min(float(one.min()) for one in ess.data_vars.values()),
         "least": min(ess.data_vars, key=lambda name: float(ess[name].min())),

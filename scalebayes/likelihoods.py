@@ -4,7 +4,10 @@ The median of a run's loss is the law's loss; the noise is symmetric on the log 
 standard error of an evaluation adds to the noise in quadrature.
 """
 
-from scipy import stats
+import math
+
+import numpy as np
+from scipy.special import gammaln
 
 from scalebayes.noise import noise_scale
 
@@ -54,6 +57,8 @@ def log_likelihood(likelihood, log_loss, *, mu, sigma, nu=None, relative_loss_se
         Log densities in nats, of the broadcast shape.
     """
     scale = noise_scale(sigma, relative_loss_se)
+    square = ((log_loss - mu) / scale) ** 2
     if likelihood == "normal":
-        return stats.norm.logpdf(log_loss, mu, scale)
-    return stats.t.logpdf(log_loss, nu, mu, scale)
+        return -0.5 * (square + math.log(2 * math.pi)) - np.log(scale)
+    of_nu = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * math.pi)
+    return of_nu - np.log(scale) - 0.5 * (nu + 1) * np.log1p(square / nu)

@@ -5,14 +5,13 @@ from functools import cache, lru_cache
 
 import numba
 import numpy as np
-import nutpie
 import pandas as pd
 import pyarrow
-from nutpie.compile_pymc import CompiledPyMCModel
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
 from scalebayes.errors import SamplingInterrupted
+from scalebayes.nuts import CompiledPyMCModel, nutpie
 
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _EXPAND_SIGNATURE = numba.types.int64(*[numba.types.uint64] * 2, *[_DOUBLES] * 3)
@@ -229,4 +228,7 @@ def _identity():
             out[i] = point[i]
         return 0
 
-    return numba.cfunc(_EXPAND_SIGNATURE)(callback)
+    try:
+        return numba.cfunc(_EXPAND_SIGNATURE, cache=True)(callback)
+    except RuntimeError:  # no place on disk
+        return numba.cfunc(_EXPAND_SIGNATURE)(callback)
