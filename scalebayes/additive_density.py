@@ -15,7 +15,7 @@ _LOG_ANCHOR_N, _LOG_ANCHOR_D = math.log(ANCHOR_N), math.log(ANCHOR_D)
 
 @inner
 def additive_terms(z, one_exponent, centre_N, centre_D, runs, terms, latents):
-    """Write the logs of the law's three terms [run, 3] and the latents that have priors.
+    """Write the logs of the law's three terms [3, run] and the latents that have priors.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ def additive_terms(z, one_exponent, centre_N, centre_D, runs, terms, latents):
         latents are log E, the logs of the terms at the anchors, log alpha and log beta.
     """
     log_E, size, rest, alpha, beta = _at_centre(z, one_exponent)
-    for i in range(len(terms)):
-        terms[i, 0] = log_E
-        terms[i, 1] = size - alpha * (runs[0, i] - centre_N)
-        terms[i, 2] = rest - beta * (runs[1, i] - centre_D)
+    for i in range(terms.shape[1]):
+        terms[0, i] = log_E
+        terms[1, i] = size - alpha * (runs[0, i] - centre_N)
+        terms[2, i] = rest - beta * (runs[1, i] - centre_D)
     latents[0] = log_E
     latents[1] = size + alpha * (centre_N - _LOG_ANCHOR_N)
     latents[2] = rest + beta * (centre_D - _LOG_ANCHOR_D)
@@ -51,12 +51,12 @@ def additive_gradient(z, one_exponent, centre_N, centre_D, runs, by_term, by_lat
     """
     _, _, _, alpha, beta = _at_centre(z, one_exponent)
     of_E = of_size = of_data = of_alpha = of_beta = 0.0
-    for i in range(len(by_term)):
-        of_E += by_term[i, 0]
-        of_size += by_term[i, 1]
-        of_data += by_term[i, 2]
-        of_alpha -= by_term[i, 1] * (runs[0, i] - centre_N)
-        of_beta -= by_term[i, 2] * (runs[1, i] - centre_D)
+    for i in range(by_term.shape[1]):
+        of_E += by_term[0, i]
+        of_size += by_term[1, i]
+        of_data += by_term[2, i]
+        of_alpha -= by_term[1, i] * (runs[0, i] - centre_N)
+        of_beta -= by_term[2, i] * (runs[1, i] - centre_D)
     # from here on by log alpha and log beta
     of_alpha = alpha * (of_alpha + by_latent[1] * (centre_N - _LOG_ANCHOR_N)) + by_latent[3]
     of_beta = beta * (of_beta + by_latent[2] * (centre_D - _LOG_ANCHOR_D))

@@ -14,7 +14,7 @@ from scalebayes.machine_code import inner, sigmoid, softplus
 
 @inner
 def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
-    """Write the logs of the law's three terms [run, 3] and the latents that have priors.
+    """Write the logs of the law's three terms [3, run] and the latents that have priors.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
     log_E, log_K, a, log_gamma, log_alpha, log_beta = _quantities(z, is_surface)
     alpha, beta, gamma = math.exp(log_alpha), math.exp(log_beta), math.exp(log_gamma)
     below, above = -softplus(log_alpha - log_beta), -softplus(log_beta - log_alpha)
-    for i in range(len(terms)):
+    for i in range(terms.shape[1]):
         u = (z[2] + runs[0, i] - runs[1, i]) / 2 + (0.5 - a) * log_budget[i]  # log N/N*
         reducible = log_K - gamma * log_budget[i]
-        terms[i, 0] = log_E
-        terms[i, 1] = reducible + below - alpha * u
-        terms[i, 2] = reducible + above + beta * u
+        terms[0, i] = log_E
+        terms[1, i] = reducible + below - alpha * u
+        terms[2, i] = reducible + above + beta * u
     latents[0], latents[1], latents[2] = log_E, log_K, z[2]
     place = 3
     if not is_surface:
@@ -56,11 +56,11 @@ def isoflop_gradient(z, is_surface, runs, log_budget, by_term, by_latent, gradie
     alpha, beta, gamma = math.exp(log_alpha), math.exp(log_beta), math.exp(log_gamma)
     of_E, of_K, of_ratio = by_latent[0], by_latent[1], by_latent[2]
     of_a = of_gamma = of_below = of_above = of_alpha = of_beta = 0.0
-    for i in range(len(by_term)):
+    for i in range(by_term.shape[1]):
         u = (z[2] + runs[0, i] - runs[1, i]) / 2 + (0.5 - a) * log_budget[i]  # log N/N*
-        by_below, by_above = by_term[i, 1], by_term[i, 2]
+        by_below, by_above = by_term[1, i], by_term[2, i]
         by_u = beta * by_above - alpha * by_below
-        of_E += by_term[i, 0]
+        of_E += by_term[0, i]
         of_below += by_below
         of_above += by_above
         of_gamma -= (by_below + by_above) * log_budget[i]

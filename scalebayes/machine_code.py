@@ -24,7 +24,7 @@ def inner(function):
         return numba.njit(**options)(function)
 
 
-def versioned(*modules):
+def versioned(*modules, by=""):
     """Return a decorator for functions that call compiled ones of other modules.
 
     Code on disk is found again by a function's name, and made anew when its own file has changed,
@@ -34,8 +34,10 @@ def versioned(*modules):
     ----------
     modules : str
         Names of modules of the package.
+    by : optional
+        What else the compiled code differs by, as text or as a number.
     """
-    digest = sha256()
+    digest = sha256(str(by).encode())
     for name in modules:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
 

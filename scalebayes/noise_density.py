@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from scalebayes.machine_code import inner
+from scalebayes.machine_code import inner, versioned
 from scalebayes.noise import RATIO
+from scalebayes.vector_math import WIDTH, exp_each
 
 NOISES = {
     "normal": (),
@@ -25,6 +26,7 @@ LOG_2_PI = math.log(2 * math.pi)
 
 _STUDENT_T, _BY_RATIO = 1, 2  # places in `NOISES`; the second is Student-t noise too
 _LOG_RATIO = math.log(RATIO)
+_VERSIONED = versioned("machine_code", "vector_math", "noise", by=WIDTH)
 _TINY, _HUGE = 1e-150, 1e150
 _NEARLY_NORMAL = 1e4  # of nu: from there on logarithms close to 0 are taken one by one
 _BOUND = 36.0  # of `coordinates.bounded_residual`
@@ -112,63 +114,90 @@ def _likelihood(
     total, noise, scales, runs, index, residual, effects, by_residual, by_effect, by_scale
 ):
     """Return total and the log likelihood, and add its slopes by residuals, effects and scales."""
-    sigma, nu, eta, tau = scales
-    n, has_effects = len(residual), len(effects) > 0
+    sigma, nu, _, tau = scales
+    n = len(residual)
     if noise >= _STUDENT_T:
         constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
         by_nu = n * (0.5 * (_digamma((nu + 1) / 2) - _digamma(nu / 2)) - 0.5 / nu)
     else:
         constant, by_nu = -0.5 * LOG_2_PI, 0.0
     total += n * constant
-    by_sigma = by_eta = by_tau = 0.0
-    away, growth = 0.0, 1.0  # of the tokens per parameter from 20; of the scale with them
-    # many logarithms are that of one product, as long as it is neither too large nor too small
-    squares = tails = 1.0
-    log_squares = log_tails = 0.0
+    left, scale = _left_and_scale(noise, scales, runs, index, residual, effects)
+    # rows are taken several at a time in loops that neither add up nor branch
+    square, ratio, weight = np.empty(n), np.empty(n), np.empty(n)
     inverse_nu = 1.0 / nu if noise >= _STUDENT_T else 0.0
-    nearly_normal = nu > _NEARLY_NORMAL
     for i in range(n):
-        j = int(index[i]) if has_effects else -1
-        left = residual[i] - tau * effects[j] if j >= 0 else residual[i]
-        if noise == _BY_RATIO:
-            away = _LOG_RATIO + runs[0, i] - runs[1, i]
-            growth = math.exp(eta * away)
-        scale = sigma * growth
-        square = scale**2 + runs[3, i] ** 2
-        inverse = 1.0 / square
-        squares *= square
+        square[i] = scale[i] ** 2 + runs[3, i] ** 2
+        inverse = 1.0 / square[i]
+        whole = left[i] ** 2 * inverse
+        ratio[i] = whole * inverse_nu
+        share = (1.0 + inverse_nu) / (1.0 + ratio[i])  # 1 under Normal noise
+        weight[i] = share * whole
+        by_residual[i] = -share * left[i] * inverse
+        scale[i] = scale[i] ** 2 * (weight[i] - 1.0) * inverse  # now the derivative by its log
+    # many logarithms are that of one product, as long as it is neither too large nor too small
+    squares, log_squares, weights, by_log_scale = 1.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        squares *= square[i]
         if not _TINY < squares < _HUGE:
             log_squares += math.log(squares) if squares > 0.0 else np.nan
             squares = 1.0
-        share, whole = 1.0, left**2 * inverse
-        if noise >= _STUDENT_T:
-            ratio = whole * inverse_nu
-            share = (1.0 + inverse_nu) / (1.0 + ratio)
-            by_nu += 0.5 * share * ratio
-            whole *= share
-            if nearly_normal:
-                log_tails += math.log1p(ratio)
-            else:
-                tails *= 1.0 + ratio
-                if tails > _HUGE:
-                    log_tails += math.log(tails)
-                    tails = 1.0
-        else:
-            total -= 0.5 * whole
-        by_residual[i] = -share * left * inverse
-        of_scale = scale * (whole - 1.0) * inverse
-        by_sigma += of_scale * growth
-        by_eta += of_scale * scale * away
-        if j >= 0:
-            by_tau -= effects[j] * by_residual[i]
-            by_effect[j] -= tau * by_residual[i]
+        weights += weight[i]
+        by_log_scale += scale[i]
     total -= 0.5 * (log_squares + math.log(squares))
-    log_tails += math.log(tails)
     if noise >= _STUDENT_T:
+        log_tails = _log_tails(ratio, nu)
         total -= 0.5 * (nu + 1) * log_tails
-        by_nu -= 0.5 * log_tails
+        by_nu += 0.5 * (weights * inverse_nu - log_tails)
+    else:
+        total -= 0.5 * weights
+    by_eta = by_tau = 0.0
+    if noise == _BY_RATIO:
+        for i in range(n):
+            by_eta += scale[i] * (_LOG_RATIO + runs[0, i] - runs[1, i])
+    if len(effects):
+        for i in range(n):
+            if index[i] >= 0:
+                j = int(index[i])
+                by_tau -= effects[j] * by_residual[i]
+                by_effect[j] -= tau * by_residual[i]
+    by_sigma = by_log_scale / sigma
     by_scale[0], by_scale[1], by_scale[2], by_scale[3] = by_sigma, by_nu, by_eta, by_tau
     return total
+
+
+@inner
+@_VERSIONED
+def _left_and_scale(noise, scales, runs, index, residual, effects):
+    """Return the residuals less the runs' effects, and the scale of the noise of each run."""
+    sigma, _, eta, tau = scales
+    left, scale = residual.copy(), np.full(len(residual), sigma)
+    if len(effects):
+        for i in range(len(left)):
+            if index[i] >= 0:
+                left[i] -= tau * effects[int(index[i])]
+    if noise == _BY_RATIO:
+        for i in range(len(scale)):
+            scale[i] = eta * (_LOG_RATIO + runs[0, i] - runs[1, i])
+        exp_each(scale)
+        scale *= sigma
+    return left, scale
+
+
+@inner
+def _log_tails(ratio, nu):
+    """Return the sum of log(1 + ratio)."""
+    total, product = 0.0, 1.0
+    if nu > _NEARLY_NORMAL:
+        for one in ratio:
+            total += math.log1p(one)
+        return total
+    for one in ratio:
+        product *= 1.0 + one
+        if product > _HUGE:
+            total += math.log(product)
+            product = 1.0
+    return total + math.log(product)
 
 
 @inner

@@ -17,6 +17,7 @@ from scalebayes.isoflop_density import isoflop_gradient, isoflop_terms
 from scalebayes.laws import ISOFLOP, LATENTS
 from scalebayes.machine_code import compiled, inner, versioned
 from scalebayes.noise_density import LOG_2_PI, NOISES, runs_log_density
+from scalebayes.vector_math import WIDTH, exp_each, log_each
 
 LAWS = ("chinchilla", "symmetric", "isoflop", "isoflop-surface")
 """Laws that are written here. Compiled functions know a law by its place."""
@@ -26,7 +27,7 @@ HEAD = 10
 and what `form_numbers` returns."""
 
 PARTS = (
-    *("machine_code", "laws", "noise"),
+    *("machine_code", "vector_math", "laws", "noise"),
     *("noise_density", "additive_density", "isoflop_density"),
 )
 """Modules whose code or numbers are compiled into what is written here."""
@@ -34,7 +35,7 @@ PARTS = (
 _SIGMAS = ("log_sigma", "sigma")
 _KINDS = {"Normal": 0, "LogNormal": 1, "HalfNormal": 2}
 _WIDTHS = (2, 2, 1)  # parameters of each kind
-_VERSIONED = versioned(*PARTS)
+_VERSIONED = versioned(*PARTS, by=WIDTH)
 _SYMMETRIC, _ISOFLOP, _SURFACE = 1, 2, 3  # places in `LAWS`
 _N_LAW = tuple(len(LATENTS[law]) for law in LAWS)
 _COLUMNS = 4  # log N, log D, log loss and its standard error; then budget, index of the effect
@@ -145,7 +146,7 @@ def _log_density(z, data, gradient):
     n_latents, start, n_columns = int(data[6]), HEAD + int(data[7]), int(data[8])
     n_law = _N_LAW[law]
     runs = data[start : start + n_columns * n].reshape((n_columns, n))
-    terms, residual, by_residual = np.empty((n, 3)), np.empty(n), np.empty(n)
+    terms, residual, by_residual = np.empty((3, n)), np.empty(n), np.empty(n)
     latents, slopes = np.empty(n_law), np.empty(n_latents)
     if law >= _ISOFLOP:
         isoflop_terms(z, law == _SURFACE, runs, runs[_COLUMNS], terms, latents)
@@ -157,7 +158,7 @@ def _log_density(z, data, gradient):
     total += _priors(z, data, int(data[9]), latents, slopes)
     for i in range(n):
         for k in range(3):
-            terms[i, k] *= -by_residual[i]  # the derivatives by the logs of the terms
+            terms[k, i] *= -by_residual[i]  # the derivatives by the logs of the terms
     if law >= _ISOFLOP:
         isoflop_gradient(z, law == _SURFACE, runs, runs[_COLUMNS], terms, slopes, gradient)
     else:
@@ -171,19 +172,31 @@ def _log_density(z, data, gradient):
 
 
 @inner
+@_VERSIONED
 def _to_shares(terms, loss, residual):
     """Write log losses less the law's, and in place of the logs of its terms their shares."""
-    for i in range(len(residual)):
-        base = terms[i, 0]
-        if max(terms[i, 1], terms[i, 2]) - base > _LARGEST_LOG:
-            base = max(terms[i, 1], terms[i, 2])
-        e = 1.0 if base == terms[i, 0] else math.exp(terms[i, 0] - base)
-        s = math.exp(terms[i, 1] - base)
-        d = math.exp(terms[i, 2] - base)
-        whole = e + s + d
-        share = 1.0 / whole
-        terms[i, 0], terms[i, 1], terms[i, 2] = e * share, s * share, d * share
-        residual[i] = loss[i] - base - math.log(whole)
+    offset, size, data = terms[0], terms[1], terms[2]
+    n = len(residual)
+    for i in range(n):
+        base = offset[i]
+        if max(size[i], data[i]) - base > _LARGEST_LOG:
+            base = max(size[i], data[i])
+        residual[i] = loss[i] - base
+        offset[i] = 1.0 if base == offset[i] else math.exp(offset[i] - base)
+        size[i] -= base
+        data[i] -= base
+    exp_each(size)
+    exp_each(data)
+    whole = np.empty(n)
+    for i in range(n):
+        whole[i] = offset[i] + size[i] + data[i]
+        share = 1.0 / whole[i]
+        offset[i] *= share
+        size[i] *= share
+        data[i] *= share
+    log_each(whole)
+    for i in range(n):
+        residual[i] -= whole[i]
 
 
 @inner

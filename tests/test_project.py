@@ -20,6 +20,7 @@ ORDER = (
         "executors",
         "codes",
         "machine_code",
+        "vector_math",
         "progress",
         "laws",
         "noise",
@@ -43,7 +44,7 @@ ORDER = (
         "additive_density",
         "isoflop_density",
     ),
-    *("written_density", "compiled", "sampling"),
+    *("written_density", "compiled", "nuts", "sampling"),
     *("diagnostics", "evidence"),
     *(
         "gate",
@@ -147,7 +148,7 @@ ORDER = (
     ),
 )
 MAY_IMPORT_PYMC = {
-    *("likelihoods", "build", "sampling", "compiled", "fit", "population", "discrepancy"),
+    *("likelihoods", "build", "nuts", "sampling", "compiled", "fit", "population", "discrepancy"),
     *("simulate", "population_model", "omega_by_group_model", "model_graph"),
     *("synthesis_model", "discrepancy_model"),
 }

@@ -118,8 +118,8 @@ MISTAKES = (
     Mistake(
         name="sigma for sigma squared in the compiled density",
         module="noise_density",
-        right="square = scale**2 + runs[3, i] ** 2",
-        wrong="square = scale + runs[3, i] ** 2",
+        right="square[i] = scale[i] ** 2 + runs[3, i] ** 2",
+        wrong="square[i] = scale[i] + runs[3, i] ** 2",
         tests=("written_density",),
     ),
     Mistake(
