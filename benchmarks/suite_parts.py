@@ -10,6 +10,8 @@ GRID_STUDY = "porian2024-rw-4-cosine"
 ROWS = (100, 1_000, 10_000, 100_000)
 POOLED = (10, 30, 100, 300)
 SIMULATIONS, RESAMPLES, ALL_RESAMPLES = 200, 200, 4000
+BOOTSTRAP_DRAWS = (1000, 4000)
+"""Of simple-scaling-laws: its default, and as many as a fit has draws of the posterior."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +155,15 @@ def _rivals(full):
             name="NumPyro", program="numpyro", needs="numpyro", most_runs=1, before=(), **shared
         ),
         Measurement(name="bootstrap", program="pair_bootstrap", arguments=resamples, **shared),
-        Measurement(
-            name="simple-scaling-laws",
-            program="simple_scaling_laws",
-            arguments={"draws": 1000},  # its default
-            needs="simple-scaling-laws",
-            before=(),
-            **shared,
+        *(
+            Measurement(
+                name=f"simple-scaling-laws, {draws:,} draws",
+                program="simple_scaling_laws",
+                arguments={"draws": draws},
+                needs="simple-scaling-laws",
+                before=(),
+                **shared,
+            )
+            for draws in BOOTSTRAP_DRAWS
         ),
     )
