@@ -22,7 +22,7 @@ from scalebayes.isoflop import windowed
 from scalebayes.partial_fits import n_draws, partial_fit
 from scalebayes.progress import status_line
 from scalebayes.sampling import one_blas_thread
-from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
+from scalebayes.storage import cached, content_key, file_digest
 from scalebayes.studies import load_study
 from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
 
@@ -97,12 +97,12 @@ def fit(
     settings = _settings(draws, tune, chains, cores, random_seed, target_accept)
     reference = _reference(hypothesis)
     key = _key(study, hypothesis, reference, settings) if cache else ""
-    result = cached_fit(key) if cache else None
-    if result is None:
+
+    def sampled():
         with status_line(progressbar, f"{study.name} under {hypothesis.name}") as advance:
-            result = _sampled_or_kept(study, hypothesis, reference, settings, advance)
-        if cache:
-            store_in_cache(key, result)
+            return _sampled_or_kept(study, hypothesis, reference, settings, advance)
+
+    result = cached(key, sampled, cache=cache)
     if not result.attrs["converged"]:
         message = f"{study.name} under {hypothesis.name}: {result.attrs['problems']}"
         warnings.warn(message, NotConvergedWarning, stacklevel=2)

@@ -8,7 +8,7 @@ from scalebayes.fit import fit as fit_alone
 from scalebayes.hypotheses import load_hypothesis
 from scalebayes.isoflop import windowed
 from scalebayes.progress import status_line
-from scalebayes.storage import cached_fit, store_in_cache
+from scalebayes.storage import cached
 from scalebayes.studies import load_study
 
 MOST_RUNS = 100_000
@@ -117,8 +117,8 @@ def _fit_with_literature(study, hypothesis, own, progressbar, *, cores, random_s
     study = windowed(study, hypothesis)
     settings = pool_settings(own["draws"], own["tune"], own["chains"], cores, random_seed)
     key = literature_key(study, hypothesis, own, random_seed)
-    result = cached_fit(key) if cache else None
-    if result is None:
+
+    def pooled():
         with (
             status_line(progressbar, f"{study.name} with literature") as advance,
             warnings.catch_warnings(),
@@ -126,11 +126,11 @@ def _fit_with_literature(study, hypothesis, own, progressbar, *, cores, random_s
             warnings.simplefilter("ignore", NotConvergedWarning)  # said of the whole below
             alone = fit_alone(study, hypothesis, progressbar=False, **own, **shared)
             others, left_out = literature_fits(study, hypothesis, advance=advance, **shared)
-            result = with_literature(
+            return with_literature(
                 alone, study, others, settings, left_out=left_out, cache=cache, advance=advance
             )
-        if cache:
-            store_in_cache(key, result)
+
+    result = cached(key, pooled, cache=cache)
     literature_warnings(result)
     return result
 

@@ -12,7 +12,7 @@ from scalebayes.counting import study_omega
 from scalebayes.errors import NotConvergedWarning
 from scalebayes.executors import mapped
 from scalebayes.fit import fit
-from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
+from scalebayes.storage import cached, content_key, package_digest
 from scalebayes.trees import versions
 from scalebayes.verdicts import log_prior_probabilities, verdict
 
@@ -164,13 +164,12 @@ def _of_omega(evidence, omega):
 
 def _fixed_evidences(settings, study):
     """Return name -> (log evidence, se, status); the few numbers are kept apart from the fits."""
-    key = _key(study, settings)
-    kept = cached_fit(key) if settings.get("cache", True) else None
-    if kept is None:
-        found = {name: _fixed_evidence(study, name, settings) for name in FIXED}
-        if settings.get("cache", True):
-            store_in_cache(key, xr.DataTree(xr.Dataset(attrs={"evidences": json.dumps(found)})))
-        return found
+
+    def found():
+        evidences = {name: _fixed_evidence(study, name, settings) for name in FIXED}
+        return xr.DataTree(xr.Dataset(attrs={"evidences": json.dumps(evidences)}))
+
+    kept = cached(_key(study, settings), found, cache=settings.get("cache", True))
     return {name: tuple(one) for name, one in json.loads(kept.attrs["evidences"]).items()}
 
 

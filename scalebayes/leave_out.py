@@ -28,7 +28,7 @@ from scalebayes.executors import mapped
 from scalebayes.fit import code_digest
 from scalebayes.gate import Settings, checked_posterior
 from scalebayes.hypotheses import hypothesis_from_json
-from scalebayes.storage import cached_fit, content_key, file_digest, store_in_cache
+from scalebayes.storage import cached, content_key, file_digest
 from scalebayes.study_cells import fitted_run_data
 from scalebayes.trees import versions
 
@@ -164,12 +164,11 @@ def left_out_scores(
     -------
     LeftOut
     """
-    key = _key(fit, groups, random_seed)
-    stored = cached_fit(key) if cache else None
-    if stored is None:
-        stored = _scored(fit, groups, random_seed, cores, executor, advance)
-        if cache:
-            store_in_cache(key, stored)
+    stored = cached(
+        _key(fit, groups, random_seed),
+        lambda: _scored(fit, groups, random_seed, cores, executor, advance),
+        cache=cache,
+    )
     scores = stored["left_out"].to_dataset()
     return LeftOut(
         groups=tuple(groups),

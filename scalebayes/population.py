@@ -31,13 +31,7 @@ from scalebayes.population_draws import Population, drawn_population
 from scalebayes.population_trees import tree_of_population
 from scalebayes.progress import status_line
 from scalebayes.recipes import recipe_design
-from scalebayes.storage import (
-    cached_fit,
-    content_digest,
-    content_key,
-    package_digest,
-    store_in_cache,
-)
+from scalebayes.storage import cached, content_digest, content_key, package_digest
 from scalebayes.study_cells import is_latent, pooled_studies, replace_problems, study_cell
 from scalebayes.trees import versions
 
@@ -114,13 +108,13 @@ def pool(
     """
     settings = pool_settings(draws, tune, chains, cores, random_seed)
     studies = pooled_studies(fits)
-    key = _key(studies, settings, checked_prior(prior), omega_by_group)
-    tree = cached_fit(key) if cache else None
-    if tree is None:
+
+    def pooled():
         with status_line(progressbar, "pool") as advance:
-            tree = _pooled(studies, settings, prior, cache, omega_by_group, advance)
-        if cache:
-            store_in_cache(key, tree)
+            return _pooled(studies, settings, prior, cache, omega_by_group, advance)
+
+    key = _key(studies, settings, checked_prior(prior), omega_by_group)
+    tree = cached(key, pooled, cache=cache)
     if not tree.attrs["converged"]:
         warnings.warn(f"pool: {tree.attrs['problems']}", NotConvergedWarning, stacklevel=2)
     return tree

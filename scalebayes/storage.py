@@ -20,7 +20,6 @@ import platformdirs
 
 from scalebayes.errors import CacheWarning, InputError, ResultError
 from scalebayes.seal import check_seal, seal
-from scalebayes.stored_trees import read_tree, write_tree
 
 _LOG = logging.getLogger("scalebayes.cache")
 
@@ -51,6 +50,8 @@ def save_fit(fit, path):
     ResultError
         When it cannot be written, or does not read back as written. The old file is then as it was.
     """
+    from scalebayes.stored_trees import write_tree  # HDF5 is not needed until something is kept
+
     path = Path(path)
     stored = fit.copy()
     stored.attrs = {**fit.attrs, DIGEST: content_digest(fit)}
@@ -93,6 +94,8 @@ def load_fit(path):
     ResultError
         When the file is missing, not a saved result, truncated, or was changed since.
     """
+    from scalebayes.stored_trees import read_tree
+
     path = Path(path)
     if not path.is_file():
         msg = f"{path}: no such file."
@@ -237,6 +240,26 @@ def cached_fit(key):
         os.utime(path)
     _LOG.info("hit %s", key)
     return fit
+
+
+def cached(key, make, *, cache=True):
+    """Return what the cache has under a key; else what `make` returns, and the cache has it then.
+
+    Parameters
+    ----------
+    key : str
+        What `content_key` returns of everything that the result depends on.
+    make : callable
+        Without arguments; returns a DataTree.
+    cache : bool
+        Whether there is a cache; without, the result is made.
+    """
+    found = cached_fit(key) if cache else None
+    if found is None:
+        found = make()
+        if cache:
+            store_in_cache(key, found)
+    return found
 
 
 def store_in_cache(key, fit):

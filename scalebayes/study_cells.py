@@ -23,7 +23,7 @@ from scalebayes.gate import MAX_EVIDENCE_SE, Settings, checked_posterior, draw_p
 from scalebayes.hypotheses import LATENT, hypothesis_from_json
 from scalebayes.mixtures import Mixture, as_likelihood, fitted_mixture
 from scalebayes.priors import Prior
-from scalebayes.storage import cached_fit, content_key, store_in_cache
+from scalebayes.storage import cached, content_key
 from scalebayes.trees import versions
 
 _LOG_EXPONENTS = ("log_alpha", "log_beta")
@@ -254,15 +254,14 @@ def _drawn(study, omega, *, checked, prior, seed, cache):
         chains=sizes["chain"],
         random_seed=seed,
     )
-    key = _key(data, hypothesis, settings, omega, checked)
-    tree = cached_fit(key) if cache else None
-    if tree is None:
+
+    def drawn():
         density = log_density(data, hypothesis)
         path = (_NO_OMEGA if omega is None else float(omega), 11)
         draw = checked_posterior if checked else draw_posterior
-        tree = _tree_of(draw(density, hypothesis, settings, path=path))
-        if cache:
-            store_in_cache(key, tree)
+        return _tree_of(draw(density, hypothesis, settings, path=path))
+
+    tree = cached(_key(data, hypothesis, settings, omega, checked), drawn, cache=cache)
     mean, sd = interim_prior(hypothesis)
     return Cell(
         quantities=_arrays(tree["posterior"].to_dataset()),

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from scalebayes.errors import InputError, NotConvergedWarning
 from scalebayes.gate import Settings
 from scalebayes.optimum import allocation_exponent
-from scalebayes.storage import cached_fit, content_key, package_digest, store_in_cache
+from scalebayes.storage import cached, content_key, package_digest
 from scalebayes.synthesis_data import (
     CATEGORIES,
     HOFFMANN_RANGE,
@@ -98,12 +98,7 @@ def synthesis(rows=None, *, draws=1000, tune=1000, chains=4, cores=None, random_
     rows = synthesis_rows() if rows is None else rows
     sizes = dict(draws=draws, tune=tune, chains=chains, cores=cores, random_seed=random_seed)
     settings = Settings(target_accept=0.95, **sizes)
-    key = _key(rows, settings)
-    tree = cached_fit(key) if cache else None
-    if tree is None:
-        tree = _synthesis(rows, settings)
-        if cache:
-            store_in_cache(key, tree)
+    tree = cached(_key(rows, settings), lambda: _synthesis(rows, settings), cache=cache)
     if not tree.attrs["converged"]:
         warnings.warn(f"synthesis: {tree.attrs['problems']}", NotConvergedWarning, stacklevel=2)
     return tree

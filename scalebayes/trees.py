@@ -39,7 +39,7 @@ DECIDED = 0.95
 MAX_STORED_LOG_LIKELIHOOD = 4e7
 """Values of a stored log likelihood; above, it is left out and the fit says so."""
 
-_BLOCK = 1_000_000  # entries of a log likelihood computed at once; some ten arrays of that size
+_BLOCK = 50_000  # entries of a log likelihood computed at once; its ten arrays fit a cache
 
 _FAR_OUT = 0.99  # quantile of its prior above which the size of run effects is said to be far out
 

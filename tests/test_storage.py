@@ -15,6 +15,7 @@ from scalebayes.hypotheses import load_hypothesis
 from scalebayes.storage import (
     cache_entries,
     cache_limit,
+    cached,
     cached_fit,
     clear_cache,
     content_digest,
@@ -167,10 +168,10 @@ def unlike(tree, path, **kwargs):
 ORIGINAL = write_tree
 
 FAULTS = {
-    "a full disk": ("scalebayes.storage.write_tree", half_written, "No space left"),
+    "a full disk": ("scalebayes.stored_trees.write_tree", half_written, "No space left"),
     "no rename": ("pathlib.Path.replace", full_disk, "No space left"),
     "no flush": ("os.fsync", full_disk, "No space left"),
-    "a disk that lies": ("scalebayes.storage.write_tree", unlike, "damaged"),
+    "a disk that lies": ("scalebayes.stored_trees.write_tree", unlike, "damaged"),
 }
 
 
@@ -193,7 +194,7 @@ def test_an_interrupt_while_saving_leaves_no_half_file(tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scalebayes.storage.write_tree", interrupted)
+    monkeypatch.setattr("scalebayes.stored_trees.write_tree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_fit(small_tree(2), path)
     assert [one.name for one in tmp_path.iterdir()] == ["fit.nc"]
@@ -292,7 +293,7 @@ def test_an_unwritable_cache_is_one_warning(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_the_cache_is_one_warning(cache_folder, monkeypatch):
-    monkeypatch.setattr("scalebayes.storage.write_tree", half_written)
+    monkeypatch.setattr("scalebayes.stored_trees.write_tree", half_written)
     with pytest.warns(UserWarning, match="fits are not cached.*No space left") as caught:
         store_in_cache("key", small_tree())
     assert len(caught) == 1
@@ -322,3 +323,18 @@ def test_the_digest_of_the_package_is_of_its_hypotheses_too(tmp_path, monkeypatc
     with (tmp_path / "symmetric.toml").open("a") as file:
         file.write("# another prior\n")
     assert package_digest.__wrapped__() != before
+
+
+def test_a_result_is_made_once_for_a_key(cache_folder):
+    made = []
+
+    def make():
+        made.append(small_tree(len(made)))
+        return made[-1]
+
+    assert same(cached("key", make), small_tree(0))
+    assert same(cached("key", make), small_tree(0))
+    assert same(cached("other", make), small_tree(1))
+    assert same(cached("key", make, cache=False), small_tree(2))
+    assert same(cached("key", make), small_tree(0))
+    assert len(made) == 3
