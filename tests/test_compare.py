@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import math
 import sys
 from functools import cache
 
@@ -222,7 +223,8 @@ def test_rows_of_heavy_importance_weights_are_refitted(monkeypatch):
     monkeypatch.setattr(sys.modules["scalebayes.compare"], "MAX_PARETO_K", 0.15)
     fit = sb.fit(user_study(), "normal-noise", cores=1, cache=False)
     exact = compare({"a": fit, "b": fit}, cores=1, cache=False, **QUICK)
-    monkeypatch.undo()
+    # whether some row is above the usual .7 is chance here
+    monkeypatch.setattr(sys.modules["scalebayes.compare"], "MAX_PARETO_K", math.inf)
     smoothed = compare({"a": fit, "b": fit}, cores=1, cache=False, **QUICK)
     assert exact.loc["a", "refitted"] > 0
     assert smoothed.loc["a", "refitted"] == 0
