@@ -7,7 +7,7 @@ standard error of an evaluation adds to the noise in quadrature.
 import math
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import betaln
 
 from scalebayes.noise import noise_scale
 
@@ -60,5 +60,5 @@ def log_likelihood(likelihood, log_loss, *, mu, sigma, nu=None, relative_loss_se
     square = ((log_loss - mu) / scale) ** 2
     if likelihood == "normal":
         return -0.5 * (square + math.log(2 * math.pi)) - np.log(scale)
-    of_nu = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * math.pi)
+    of_nu = -betaln(nu / 2, 0.5) - 0.5 * np.log(nu)
     return of_nu - np.log(scale) - 0.5 * (nu + 1) * np.log1p(square / nu)
