@@ -8,12 +8,14 @@ D; under the law "symmetric", alpha = beta, one log slope for both.
 import math
 
 from scalebayes.laws import ANCHOR_D, ANCHOR_N
-from scalebayes.machine_code import inner, sigmoid, softplus
+from scalebayes.machine_code import inner, sigmoid, softplus, versioned
 
 _LOG_ANCHOR_N, _LOG_ANCHOR_D = math.log(ANCHOR_N), math.log(ANCHOR_D)
+_VERSIONED = versioned("machine_code", "laws")
 
 
 @inner
+@_VERSIONED
 def additive_terms(z, one_exponent, centre_N, centre_D, runs, terms, latents):
     """Write the logs of the law's three terms [3, run] and the latents that have priors.
 
@@ -44,6 +46,7 @@ def additive_terms(z, one_exponent, centre_N, centre_D, runs, terms, latents):
 
 
 @inner
+@_VERSIONED
 def additive_gradient(z, one_exponent, centre_N, centre_D, runs, by_term, by_latent, gradient):
     """Write the derivatives by the law's coordinates, from those by terms and by latents.
 
@@ -78,6 +81,7 @@ def additive_gradient(z, one_exponent, centre_N, centre_D, runs, by_term, by_lat
 
 
 @inner
+@_VERSIONED
 def _at_centre(z, one_exponent):
     """Return log E, the logs of both terms at the centre of the runs, alpha and beta."""
     reducible = z[0] - softplus(z[1])

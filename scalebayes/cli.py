@@ -296,8 +296,9 @@ def main(argv=None):
     SystemExit
         Always: 0 good, 2 bad input, 3 not trustworthy, 4 cannot read or save, 130 interrupted.
     """
-    # libraries leave some 200,000 objects, among which Python looks for cycles as it ends: .3 s
-    atexit.register(gc.freeze)
+    if argv is None:  # the process is the command's own
+        # libraries leave some 200,000 objects, among which Python looks for cycles as it ends: .3 s
+        atexit.register(gc.freeze)
     app(args=argv, prog_name="scalebayes")
 
 

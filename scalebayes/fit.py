@@ -29,8 +29,8 @@ from scalebayes.trees import tree_of_grid, tree_of_posterior, versions
 _MAX_DRAWS = 10_000_000  # about 2 GB of quantities
 _CODE = (
     *("laws", "noise", "counting", "study", "priors", "hypotheses", "isoflop", "likelihoods"),
-    *("build", "coordinates", "machine_code", "noise_density", "additive_density"),
-    *("isoflop_density", "written_density", "compiled", "sampling"),
+    *("build", "coordinates", "machine_code", "vector_math", "noise_density"),
+    *("additive_density", "isoflop_density", "written_density", "compiled", "nuts", "sampling"),
     *("diagnostics", "evidence", "gate", "counting_grid", "trees", "fit"),
 )
 

@@ -9,10 +9,13 @@ R = K (C/C0)^-gamma.
 
 import math
 
-from scalebayes.machine_code import inner, sigmoid, softplus
+from scalebayes.machine_code import inner, sigmoid, softplus, versioned
+
+_VERSIONED = versioned("machine_code")
 
 
 @inner
+@_VERSIONED
 def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
     """Write the logs of the law's three terms [3, run] and the latents that have priors.
 
@@ -47,6 +50,7 @@ def isoflop_terms(z, is_surface, runs, log_budget, terms, latents):
 
 
 @inner
+@_VERSIONED
 def isoflop_gradient(z, is_surface, runs, log_budget, by_term, by_latent, gradient):
     """Write the derivatives by the law's coordinates, from those by terms and by latents.
 
@@ -95,6 +99,7 @@ def isoflop_gradient(z, is_surface, runs, log_budget, by_term, by_latent, gradie
 
 
 @inner
+@_VERSIONED
 def _quantities(z, is_surface):
     """Return log E, log K, a, log gamma, log alpha and log beta."""
     log_K, log_E = z[0] - softplus(z[1]), z[0] - softplus(-z[1])

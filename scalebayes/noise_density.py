@@ -33,6 +33,7 @@ _BOUND = 36.0  # of `coordinates.bounded_residual`
 
 
 @inner
+@_VERSIONED
 def runs_log_density(z, place, noise, runs, index, rows, residual, by_residual, gradient):
     """Return the log likelihood of the runs and the log density of their effects.
 
@@ -84,6 +85,7 @@ def runs_log_density(z, place, noise, runs, index, rows, residual, by_residual, 
 
 
 @inner
+@_VERSIONED
 def _scales(z, place, noise, n_effects):
     """Return sigma, nu, eta and tau; 0 for one that a form does not have."""
     nu = 1.0 + math.exp(z[place + 1]) if noise >= _STUDENT_T else 0.0
@@ -93,6 +95,7 @@ def _scales(z, place, noise, n_effects):
 
 
 @inner
+@_VERSIONED
 def _effects(z, sigma, tau, rows, index, bound, residual, effects, means, widths, by_effect):
     """Return the log density of the effects; write them, their means and widths and its slopes."""
     for i in range(len(residual)):
@@ -110,6 +113,7 @@ def _effects(z, sigma, tau, rows, index, bound, residual, effects, means, widths
 
 
 @inner
+@_VERSIONED
 def _likelihood(
     total, noise, scales, runs, index, residual, effects, by_residual, by_effect, by_scale
 ):
@@ -161,7 +165,7 @@ def _likelihood(
                 j = int(index[i])
                 by_tau -= effects[j] * by_residual[i]
                 by_effect[j] -= tau * by_residual[i]
-    by_sigma = by_log_scale / sigma
+    by_sigma = by_log_scale / sigma if sigma > 0.0 else 0.0
     by_scale[0], by_scale[1], by_scale[2], by_scale[3] = by_sigma, by_nu, by_eta, by_tau
     return total
 
@@ -185,6 +189,7 @@ def _left_and_scale(noise, scales, runs, index, residual, effects):
 
 
 @inner
+@_VERSIONED
 def _log_tails(ratio, nu):
     """Return the sum of log(1 + ratio)."""
     total, product = 0.0, 1.0
@@ -201,6 +206,7 @@ def _log_tails(ratio, nu):
 
 
 @inner
+@_VERSIONED
 def _slopes_of_effects(
     z,
     sigma,
@@ -239,6 +245,7 @@ def _slopes_of_effects(
 
 
 @inner
+@_VERSIONED
 def _digamma(x):
     """Return the derivative of log Gamma at x > 0, to rounding (asymptotic from 8 on)."""
     total = 0.0

@@ -6,6 +6,7 @@ nutpie of this module has ArviZ imported when something of it is first asked for
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -15,11 +16,17 @@ class Later(ModuleType):
     Parameters
     ----------
     name : str
-        Of the module.
+        Of the module, which is no package's.
     """
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.__spec__ = find_spec(name)
 
     def __getattr__(self, name):
         """Return what the module has by this name."""
+        if sys.modules.get(self.__name__) is self:  # asked before its turn: make way
+            sys.modules.pop(self.__name__, None)
         return getattr(import_module(self.__name__), name)
 
 
@@ -34,11 +41,12 @@ def imported(name, *, without):
     """
     if {name, without} & set(sys.modules):
         return import_module(name)
-    sys.modules[without] = Later(without)
+    stand_in = sys.modules[without] = Later(without)
     try:
         return import_module(name)
     finally:
-        del sys.modules[without]
+        if sys.modules.get(without) is stand_in:
+            del sys.modules[without]
 
 
 nutpie = imported("nutpie", without="arviz")

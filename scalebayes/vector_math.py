@@ -15,9 +15,10 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from scalebayes.machine_code import inner
+from scalebayes.machine_code import inner, versioned
 
 _SYMBOLS = {4: "_ZGVdN4v_{}", 2: "_ZGVbN2v_{}"}
 """Names of libmvec's functions by how many doubles they take (x86-64 vector ABI, classes d, b)."""
@@ -25,7 +26,7 @@ _SYMBOLS = {4: "_ZGVdN4v_{}", 2: "_ZGVbN2v_{}"}
 
 def _width():
     """Return how many elements the C library takes at a time: 1 without vector functions."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    if sys.platform != "linux" or platform.machine() != "x86_64" or config.DISABLE_JIT:
         return 1
     try:
         llvm.load_library_permanently("libmvec.so.1")
@@ -39,10 +40,15 @@ def _width():
 WIDTH = _width()
 """Elements at a time; compiled code that calls what is here differs by it."""
 
+_VERSIONED = versioned("machine_code", by=WIDTH)
+
 
 @intrinsic
 def _address(context, array, place):
     """Return the address of an element of a contiguous array of doubles."""
+    if not isinstance(array, types.Array) or array != types.Array(types.float64, 1, "C"):
+        msg = f"exp_each and log_each take contiguous doubles, not {array}"
+        raise TypingError(msg)
 
     def code(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -75,6 +81,7 @@ if WIDTH > 1:
     _exp, _log = _on_vector("exp"), _on_vector("log")
 
     @inner
+    @_VERSIONED
     def exp_each(x):
         """Replace each element of a contiguous array by its exponential."""
         whole = len(x) - len(x) % WIDTH
@@ -87,6 +94,7 @@ if WIDTH > 1:
             x[whole:] = rest[: len(x) - whole]
 
     @inner
+    @_VERSIONED
     def log_each(x):
         """Replace each element of a contiguous array by its natural logarithm."""
         whole = len(x) - len(x) % WIDTH
@@ -101,12 +109,14 @@ if WIDTH > 1:
 else:
 
     @inner
+    @_VERSIONED
     def exp_each(x):
         """Replace each element of an array by its exponential."""
         for i in range(len(x)):
             x[i] = math.exp(x[i])
 
     @inner
+    @_VERSIONED
     def log_each(x):
         """Replace each element of an array by its natural logarithm."""
         for i in range(len(x)):

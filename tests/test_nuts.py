@@ -54,6 +54,17 @@ def test_what_stands_for_a_module_has_what_the_module_has():
         _ = Later("no_such_module").loads
 
 
+def test_a_module_that_is_asked_at_once_makes_way(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "asked_for.py").write_text("x = 1\n", encoding="utf-8")
+    for statement in ("from asked_for import x", "import asked_for; x = asked_for.x"):
+        (tmp_path / "asks.py").write_text(statement + "\n", encoding="utf-8")
+        assert imported("asks", without="asked_for").x == 1
+        assert type(sys.modules["asked_for"]) is ModuleType
+        for name in ("asks", "asked_for"):
+            del sys.modules[name]
+
+
 def test_nothing_stands_in_the_way_where_the_import_fails():
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         imported("no_such_module", without="no_such_module_either")

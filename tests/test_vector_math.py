@@ -8,6 +8,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 from scalebayes import vector_math
 from scalebayes.vector_math import exp_each, log_each
@@ -70,11 +71,38 @@ OTHERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def kept_code(tmp_path_factory):
+    """A folder with the machine code of this machine, for others to find."""
+    folder = tmp_path_factory.mktemp("numba")
+    width, numbers = of_a_process(folder)
+    assert width == vector_math.WIDTH
+    np.testing.assert_array_equal(numbers, value_and_gradient())
+    return folder
+
+
 @pytest.mark.parametrize("case", OTHERS)
-def test_other_machines_get_the_same_density(case, tmp_path):
+def test_other_machines_get_the_same_density(case, kept_code):
     variables, patch, width = OTHERS[case]
     if vector_math.WIDTH == 1 and width > 1:
         pytest.skip("this C library has no vector functions")
+    found, numbers = of_a_process(kept_code, variables, patch)
+    assert found == width
+    np.testing.assert_allclose(numbers, value_and_gradient(), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "x", [np.ones(8)[::2], np.ones((4, 3))[:, 1], np.ones(8, np.float32), np.ones(8, int)]
+)
+@pytest.mark.skipif(vector_math.WIDTH == 1, reason="elements are taken one by one")
+def test_arrays_that_are_not_contiguous_doubles_are_refused(x):
+    for function in (exponentials, logarithms):
+        with pytest.raises(TypingError, match="contiguous doubles"):
+            function(x)
+
+
+def of_a_process(folder, variables=None, patch=""):
+    """Width, and log density with its gradient, of a new process with a folder for its code."""
     # the libraries come first, for they ask for the system too
     program = f"""
 import numba, numpy, pandas, scipy.optimize, scipy.stats, xarray, arviz_stats, nutpie
@@ -86,15 +114,14 @@ print(vector_math.WIDTH, *value_and_gradient())
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parent.parent,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)} | variables,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(folder)} | (variables or {}),
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr
     found, *numbers = run.stdout.split()
-    assert int(found) == width
-    np.testing.assert_allclose(np.array(numbers, dtype=float), value_and_gradient(), rtol=1e-11)
+    return int(found), np.array(numbers, dtype=float)
 
 
 def value_and_gradient():
@@ -105,7 +132,7 @@ def value_and_gradient():
     from scalebayes.hypotheses import load_hypothesis
     from scalebayes.studies import load_study
 
-    hypothesis = load_hypothesis("hoffmann-total")
+    hypothesis = load_hypothesis("ratio-noise")
     density = log_density(run_data(load_study("hoffmann2022-epoch"), hypothesis), hypothesis)
     value, gradient = density.value_and_gradient(density.unconstrain(prior_medians(hypothesis)))
     return np.array([value, *gradient])

@@ -13,6 +13,7 @@ import scalebayes as sb
 from scalebayes import written_density
 from scalebayes.build import applied, run_data
 from scalebayes.compiled import graph_log_density, log_density
+from scalebayes.fit import _CODE
 from scalebayes.gate import prior_latents
 from scalebayes.hypotheses import LATENT, LIKELIHOODS, load_hypothesis, without_run_effect
 from scalebayes.isoflop import windowed
@@ -166,3 +167,22 @@ def test_kept_machine_code_is_named_by_every_module_that_it_is_made_from():
     }
     assert len(ours) > 3
     assert ours <= set(PARTS)
+
+
+def test_machine_code_that_calls_other_modules_is_named_by_them():
+    """Else what was kept would go on with another module's old code inside."""
+    for name in ("vector_math", "noise_density", "additive_density", "isoflop_density"):
+        path = Path(written_density.__file__).with_name(f"{name}.py")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        compiled = [
+            {ast.unparse(one) for one in node.decorator_list}
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef)
+        ]
+        compiled = [names for names in compiled if "inner" in names]
+        assert len(compiled) > 2
+        assert all("_VERSIONED" in names for names in compiled)
+
+
+def test_kept_fits_are_made_anew_when_the_compiled_code_changes():
+    assert {*PARTS, "written_density", "sampling", "nuts"} <= set(_CODE)
