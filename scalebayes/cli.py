@@ -297,7 +297,7 @@ def main(argv=None):
         Always: 0 good, 2 bad input, 3 not trustworthy, 4 cannot read or save, 130 interrupted.
     """
     if argv is None:  # the process is the command's own
-        # libraries leave some 200,000 objects, among which Python looks for cycles as it ends: .3 s
+        # libraries leave many objects, among which Python would look for cycles as it ends
         atexit.register(gc.freeze)
     app(args=argv, prog_name="scalebayes")
 

@@ -1,7 +1,7 @@
 """nutpie, without what its import brings along and only other uses of it need.
 
-nutpie imports ArviZ, and that its plots and Matplotlib: a sixth of what a first fit costs. The
-nutpie of this module has ArviZ imported when something of it is first asked for.
+nutpie imports ArviZ, and that its plots and Matplotlib, which a fit does not use. The nutpie of
+this module has ArviZ imported when something of it is first asked for.
 """
 
 import sys
