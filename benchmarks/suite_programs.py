@@ -224,15 +224,17 @@ def watched_nutpie():
     sample, taken = nutpie.sample, []
 
     def watched(*arguments, **keywords):
-        warmup = {"save_warmup": True} if keywords.get("return_raw_trace") else {}
-        seconds, trace = timed(sample, *arguments, **keywords | warmup)
-        if not keywords.get("return_raw_trace"):
+        if keywords.get("blocking", True):
+            seconds, trace = timed(sample, *arguments, **keywords)
             taken.append({"seconds": seconds})
             return trace
+        keywords |= {"save_warmup": True}
+        seconds, trace = timed(lambda: sample(*arguments, **keywords).wait())
         points, stats = trace.get_arrow_trace()  # it can be taken only once
         steps = sum(sum(one.column("n_steps").to_pylist()) for one in stats)
         taken.append({"seconds": seconds, "steps": steps})
-        return SimpleNamespace(get_arrow_trace=lambda: (points, stats))
+        trace = SimpleNamespace(get_arrow_trace=lambda: (points, stats))
+        return SimpleNamespace(wait=lambda: trace)
 
     nutpie.sample = watched
     return taken

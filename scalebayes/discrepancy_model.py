@@ -14,10 +14,10 @@ counts by one over their number.
 from dataclasses import dataclass, field
 
 import numpy as np
-import nutpie
 import pymc as pm
 import pytensor.tensor as pt
 
+from scalebayes import nuts
 from scalebayes.diagnostics import diagnose
 from scalebayes.discrepancy import (
     AMPLITUDES,
@@ -168,7 +168,7 @@ class Learner:
         self._weights = np.array([1 / (self._studies == one).sum() for one in self._studies])
         self._records, self._prior = records, PRIOR | (prior or {})
         model = discrepancy_model(records, self._weights, prior=prior)
-        self._compiled = nutpie.compile_pymc_model(model)
+        self._compiled = nuts.nutpie.compile_pymc_model(model)
 
     def learn(self, *, without=(), draws=400, tune=300, chains=4, random_seed=1):
         """Return the discrepancy that studies show, and why it is not to be trusted, if so.
@@ -216,7 +216,7 @@ class Learner:
             raise InputError(msg)
         compiled = self._compiled.with_data(weight=weights)
         for attempt in range(_ATTEMPTS):
-            tree = nutpie.sample(
+            tree, interrupted = nuts.sampled(
                 compiled,
                 draws=draws * 3**attempt,
                 tune=tune * 2**attempt,
@@ -224,23 +224,16 @@ class Learner:
                 cores=1,
                 seed=random_seed,
                 target_accept=(0.9, 0.95, 0.99)[attempt],
-                progress_bar=False,
             )
+            if interrupted:
+                raise SamplingInterrupted
             posterior, stats = tree["posterior"].to_dataset(), tree["sample_stats"].to_dataset()
-            _refuse_interrupted(posterior, chains, draws * 3**attempt)
             checked = {name: posterior[name].to_numpy() for name in _LATENTS}
             problems = diagnose(checked, {one: stats[one].to_numpy() for one in _STATS}).problems
             if not problems:
                 break
         logs = [*(np.log(checked[name]) for name in AMPLITUDES), checked["log_noise_factor"]]
         return np.stack(logs, axis=-1), weights, problems
-
-
-def _refuse_interrupted(posterior, chains, draws):
-    """Raise where nutpie was interrupted: it then returns what there is, short or padded by NaN."""
-    whole = posterior.sizes["chain"] == chains and posterior.sizes["draw"] == draws
-    if not whole or any(posterior[name].isnull().any() for name in _LATENTS):
-        raise SamplingInterrupted
 
 
 def held_out_of(records, weights, prior):

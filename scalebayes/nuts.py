@@ -1,7 +1,10 @@
-"""nutpie, without what its import brings along and only other uses of it need.
+"""nutpie, without what its import brings along, and with interruptions that are told.
 
 nutpie imports ArviZ, and that its plots and Matplotlib, which a fit does not use. The nutpie of
 this module has ArviZ imported when something of it is first asked for.
+
+nutpie's own `sample` returns what there is when it is interrupted, as if it had ended. Where the
+last draws were made meanwhile nobody can tell, and whoever samples many times goes on.
 """
 
 import sys
@@ -51,3 +54,36 @@ def imported(name, *, without):
 
 nutpie = imported("nutpie", without="arviz")
 CompiledPyMCModel = nutpie.compile_pymc.CompiledPyMCModel
+
+
+def sampled(model, **settings):
+    """Return what nutpie samples, and whether that was interrupted.
+
+    Parameters
+    ----------
+    model : nutpie's CompiledModel
+    **settings
+        Of `nutpie.sample`.
+
+    Returns
+    -------
+    trace
+        As from `nutpie.sample`. Of an interrupted sampling what there is, which can be all of it.
+    interrupted : bool
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When it was interrupted and nutpie has nothing to give.
+    """
+    running = nutpie.sample(model, blocking=False, progress_bar=False, **settings)
+    try:
+        return running.wait(), False
+    except KeyboardInterrupt as stop:
+        try:
+            return running.abort(), True
+        except ValueError:  # it had given the trace away already
+            raise stop from None
+    except BaseException:
+        running.cancel()
+        raise

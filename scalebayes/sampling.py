@@ -10,8 +10,8 @@ import pyarrow
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
+from scalebayes import nuts
 from scalebayes.errors import SamplingInterrupted
-from scalebayes.nuts import CompiledPyMCModel, nutpie
 
 _DOUBLES = numba.types.CPointer(numba.types.double)
 _EXPAND_SIGNATURE = numba.types.int64(*[numba.types.uint64] * 2, *[_DOUBLES] * 3)
@@ -82,15 +82,14 @@ def sample(
     Raises
     ------
     SamplingInterrupted
-        When sampling was interrupted, so that some chain is shorter than asked; with what there is.
+        With what there is.
     """
     settings = dict(draws=draws, tune=tune, chains=chains, seed=seed)
     settings |= dict(adaptation=adaptation, target_accept=target_accept)
     model = _as_nutpie(density, start)
-    trace = nutpie.sample(
+    trace, interrupted = nuts.sampled(
         model,
         cores=cores,
-        progress_bar=False,
         save_warmup=False,
         return_raw_trace=True,  # nutpie's own way to a DataTree takes a tenth of a second
         **settings,
@@ -98,7 +97,7 @@ def sample(
     )
     points, stats = trace.get_arrow_trace()
     made = [int((~_numpy(batch.column("tuning"))).sum()) for batch in stats]
-    if made != [draws] * chains:
+    if interrupted:
         raise SamplingInterrupted(chains=_chains(points, stats, made))
     unconstrained = _kept(points, "point", draws).reshape(chains, draws, start.size)
     return Draws(
@@ -199,7 +198,7 @@ def _as_nutpie(density, start):
     def initial_point(seed):
         return start + np.random.default_rng(seed).uniform(-1, 1, size=n)
 
-    return CompiledPyMCModel(
+    return nuts.CompiledPyMCModel(
         dims={},
         reparameterized_names=[],
         compiled_logp_func=density.callback,

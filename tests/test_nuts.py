@@ -2,11 +2,21 @@
 
 import subprocess
 import sys
+import time
 from types import ModuleType
 
+import numpy as np
 import pytest
+from fits import user_study
 
+from scalebayes import nuts
+from scalebayes.build import run_data
+from scalebayes.compiled import log_density
+from scalebayes.errors import SamplingInterrupted
+from scalebayes.gate import prior_medians
+from scalebayes.hypotheses import load_hypothesis
 from scalebayes.nuts import Later, imported
+from scalebayes.sampling import sample
 
 
 def said(program):
@@ -75,3 +85,98 @@ def test_a_module_that_is_there_is_returned_as_it_is():
     assert imported("json", without="no_such_module") is sys.modules["json"]
     assert isinstance(sys.modules["json"], ModuleType)
     assert "no_such_module" not in sys.modules
+
+
+class Told:
+    """nutpie's running sampler, whose `wait` ends as told."""
+
+    def __init__(self, running, end):
+        self.running, self.end, self.cancelled = running, end, False
+
+    def wait(self):
+        self.end(self.running)
+
+    def abort(self):
+        return self.running.abort()
+
+    def cancel(self):
+        self.cancelled = True
+        self.running.cancel()
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Of a way to end: have nutpie's samplers end so; returns the list of them."""
+    start, made = nuts.nutpie.sample, []
+
+    def by(end):
+        def started(*arguments, **keywords):
+            made.append(Told(start(*arguments, **keywords), end))
+            return made[-1]
+
+        monkeypatch.setattr(nuts.nutpie, "sample", started)
+        return made
+
+    return by
+
+
+def drawn(draws=50, tune=50):
+    """Draws under a hypothesis; two chains."""
+    hypothesis = load_hypothesis("normal-noise")
+    density = log_density(run_data(user_study(), hypothesis), hypothesis)
+    start = density.unconstrain(prior_medians(hypothesis))
+    return sample(density, start, draws=draws, tune=tune, chains=2, cores=1, seed=1)
+
+
+def finished(running):
+    try:
+        return running.is_finished
+    except TimeoutError:
+        return False
+
+
+def test_an_interruption_of_the_last_moment_is_told_with_all_the_draws(told):
+    whole = drawn()
+
+    def end(running):
+        while not finished(running):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    told(end)
+    with pytest.raises(SamplingInterrupted) as stop:
+        drawn()
+    assert len(stop.value.chains) == 2
+    for chain, expected in zip(stop.value.chains, whole.by_chain, strict=True):
+        np.testing.assert_array_equal(chain["unconstrained"], expected["unconstrained"])
+
+
+def test_an_interruption_in_between_is_told_with_what_there_is(told):
+    def end(running):
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    told(end)
+    with pytest.raises(SamplingInterrupted) as stop:
+        drawn(draws=10**6, tune=20)
+    assert 0 < sum(len(one["log_density"]) for one in stop.value.chains) < 2 * 10**6
+
+
+def test_an_interruption_after_nutpie_gave_the_trace_away_is_passed_on(told):
+    def end(running):
+        running.wait()
+        raise KeyboardInterrupt("late")
+
+    told(end)
+    with pytest.raises(KeyboardInterrupt, match="late"):
+        drawn()
+
+
+def test_any_other_end_leaves_no_sampler_at_work(told):
+    def end(running):
+        raise RuntimeError("no more memory")
+
+    made = told(end)
+    with pytest.raises(RuntimeError, match="no more memory"):
+        drawn(draws=10**6)
+    assert [one.cancelled for one in made] == [True]
