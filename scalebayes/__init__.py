@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from scalebayes.importing import frugal_imports
+
 if TYPE_CHECKING:
     from scalebayes.architecture import Shape
     from scalebayes.attribution import attribute_exponent
@@ -256,13 +258,14 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name):
-    if name == "plots":  # a module of functions, as users name it
-        return importlib.import_module("scalebayes.plots")
-    if name not in _HOME:
+    if name not in {*_HOME, "plots"}:
         msg = f"module 'scalebayes' has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(importlib.import_module(f"scalebayes.{_HOME[name]}"), name)
-    globals()[name] = value
+    with frugal_imports():
+        if name == "plots":  # a module of functions, as users name it
+            return importlib.import_module("scalebayes.plots")
+        module = importlib.import_module(f"scalebayes.{_HOME[name]}")
+    value = globals()[name] = getattr(module, name)
     return value
 
 

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "scalebayes"
 # A module imports only from those before it. A new module gets its place here.
 ORDER = (
     *(
+        "importing",
         "errors",
         "executors",
         "codes",
