@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 from processes import measured
@@ -29,16 +30,11 @@ def main():
         here = about(root)
         every = matching(read(options.store), here)
         ready = set()
-        for one in all_measurements:
-            if options.only and one.part not in options.only:
-                continue
-            if one.needs and one.needs not in here["versions"]:
-                print(f"{one.name}: {one.needs} is not installed", file=sys.stderr)
-                continue
-            for line in missing_runs(one, every, options.runs, Path(root), ready):
-                every.append(line | {"about": here})
-                with options.store.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(every[-1]) + "\n")
+        chosen = [one for one in all_measurements if _is_asked(one, options.only, here)]
+        for one in in_turn(chosen, every, options.runs):
+            every.append(measured_run(one, Path(root), ready) | {"about": here})
+            with options.store.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(every[-1]) + "\n")
     text = document(every, all_measurements, here)
     print(text)
     if options.out:
@@ -55,6 +51,15 @@ def arguments():
     parser.add_argument("--store", type=Path, default=Path("suite.jsonl"))
     parser.add_argument("--full", action="store_true", help="all resamples of the bootstrap")
     return parser.parse_args()
+
+
+def _is_asked(one, parts, here):
+    if parts and one.part not in parts:
+        return False
+    if one.needs and one.needs not in here["versions"]:
+        print(f"{one.name}: {one.needs} is not installed", file=sys.stderr)
+        return False
+    return True
 
 
 def about(root):
@@ -79,32 +84,50 @@ def matching(lines, here):
     return found
 
 
-def missing_runs(one, every, runs, root, ready):
-    """Yield the measured runs that a measurement lacks.
+def in_turn(measurements, every, runs):
+    """Yield each measurement as often as runs of it are missing.
+
+    Those that take turns come one after the other, so that a machine that is slower for a while is
+    so for all of them.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+    every : list of dict
+        Lines that there are.
+    runs : int
+    """
+
+    def lacking(one):
+        wanted = min(runs, one.most_runs) if one.most_runs else runs
+        return max(0, wanted - sum(is_of(line, one) for line in every))
+
+    for _, group in groupby(measurements, key=lambda one: one.turns or one.name):
+        turns = [[one] * lacking(one) for one in group]
+        for turn in zip_longest(*turns):
+            yield from (one for one in turn if one)
+
+
+def measured_run(one, root, ready):
+    """Return the line of a run of a measurement.
 
     Parameters
     ----------
     one : Measurement
-    every : list of dict
-        Lines that there are.
-    runs : int
     root : Path
         Where the folders of caches are.
     ready : set
         What has filled which folder so far; added to.
     """
-    wanted = min(runs, one.most_runs) if one.most_runs else runs
-    known = [line for line in every if is_of(line, one)]
-    for number in range(len(known), wanted):
-        print(f"{one.name}: run {number + 1} of {wanted}", file=sys.stderr)
-        prepared(one, root, ready)
-        with tempfile.TemporaryDirectory(dir=root) as fresh:
-            folder = root / one.folder if one.folder else Path(fresh)
-            if one.copied:
-                folder = Path(shutil.copytree(folder, Path(fresh) / "copy"))
-            found = measured(one.file, one.program, one.arguments, folder)
-        ready.add(_filling(one, one.program, one.arguments))
-        yield {"name": one.name, "arguments": one.arguments, **found}
+    print(one.name, file=sys.stderr)
+    prepared(one, root, ready)
+    with tempfile.TemporaryDirectory(dir=root) as fresh:
+        folder = root / one.folder if one.folder else Path(fresh)
+        if one.copied:
+            folder = Path(shutil.copytree(folder, Path(fresh) / "copy"))
+        found = measured(one.file, one.program, one.arguments, folder)
+    ready.add(_filling(one, one.program, one.arguments))
+    return {"name": one.name, "arguments": one.arguments, **found}
 
 
 def is_of(line, one):

@@ -10,6 +10,7 @@ GRID_STUDY = "porian2024-rw-4-cosine"
 ROWS = (100, 1_000, 10_000, 100_000)
 POOLED = (10, 30, 100, 300)
 SIMULATIONS, RESAMPLES, ALL_RESAMPLES = 200, 200, 4000
+BESIDE = "warm, by turns with simple-scaling-laws"
 BOOTSTRAP_DRAWS = (1000, 4000)
 """Of simple-scaling-laws: its default, and as many as a fit has draws of the posterior."""
 
@@ -37,6 +38,8 @@ class Measurement:
         However many are asked for; 0 for as many as asked.
     needs : str
         Library without which it is skipped.
+    turns : str
+        Measurements that follow each other and have the same word here are run by turns.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Measurement:
     copied: bool = False
     most_runs: int = 0
     needs: str = ""
+    turns: str = ""
 
 
 def measurements(*, full):
@@ -155,6 +159,7 @@ def _rivals(full):
             name="NumPyro", program="numpyro", needs="numpyro", most_runs=1, before=(), **shared
         ),
         Measurement(name="bootstrap", program="pair_bootstrap", arguments=resamples, **shared),
+        Measurement(name=BESIDE, part="rivals", program="first_fit", turns="first interval"),
         *(
             Measurement(
                 name=f"simple-scaling-laws, {draws:,} draws",
@@ -162,6 +167,7 @@ def _rivals(full):
                 arguments={"draws": draws},
                 needs="simple-scaling-laws",
                 before=(),
+                turns="first interval",
                 **shared,
             )
             for draws in BOOTSTRAP_DRAWS

@@ -65,12 +65,30 @@ def test_a_process_that_fails_ends_the_run_and_says_why(suite, tmp_path):
         suite.processes.measured(path, "any", {}, tmp_path)
 
 
+def echoes(suite, tmp_path, name, **more):
+    asked = {"part": "any", "program": "any", "before": (), "folder": ""}
+    return suite.suite_parts.Measurement(name=name, file=echo(tmp_path), **asked, **more)
+
+
 def test_only_the_runs_that_a_store_lacks_are_made(suite, tmp_path):
-    asked = {"name": "echo", "part": "any", "program": "any", "before": (), "folder": ""}
-    one = suite.suite_parts.Measurement(file=echo(tmp_path), **asked)
+    one = echoes(suite, tmp_path, "echo")
     known = [{"name": "echo", "arguments": {}}] * 2 + [{"name": "echo", "arguments": {"n": 1}}]
-    found = list(suite.suite.missing_runs(one, known, 3, tmp_path, set()))
+    found = [
+        suite.suite.measured_run(each, tmp_path, set())
+        for each in suite.suite.in_turn([one], known, 3)
+    ]
     assert [line["name"] for line in found] == ["echo"]
+    assert list(suite.suite.in_turn([one], known * 2, 3)) == []
+
+
+def test_those_that_take_turns_are_run_one_after_the_other(suite, tmp_path):
+    a, b = (echoes(suite, tmp_path, name) for name in "ab")
+    c, d = (echoes(suite, tmp_path, name, turns="both") for name in "cd")
+    once = echoes(suite, tmp_path, "e", most_runs=1)
+    names = [one.name for one in suite.suite.in_turn([a, b, c, d, once], [], 2)]
+    assert "".join(names) == "aabbcdcde"
+    known = [{"name": "c", "arguments": {}}]
+    assert [one.name for one in suite.suite.in_turn([c, d], known, 2)] == ["c", "d", "d"]
 
 
 def test_lines_of_other_code_are_not_taken(suite, capsys):
