@@ -151,8 +151,10 @@ def fit(
     settings |= given(force=force or None)
     with kept_when_interrupted(study.name, path):
         result = sb.fit(study, hypothesis, **settings)
-    _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
-    sb.save_fit(result, path)
+    try:
+        sb.save_fit(result, path)
+    finally:
+        _show_fit(result, _classical(windowed(study, hypothesis), result), as_json=as_json)
     typer.echo(f"Saved to {path}", err=True)
     end(result.attrs["converged"] and not result.attrs.get("problems_alone"))
 

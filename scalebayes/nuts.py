@@ -76,14 +76,22 @@ def sampled(model, **settings):
     KeyboardInterrupt
         When it was interrupted and nutpie has nothing to give.
     """
-    running = nutpie.sample(model, blocking=False, progress_bar=False, **settings)
     try:
-        return running.wait(), False
-    except KeyboardInterrupt as stop:
-        try:
-            return running.abort(), True
-        except ValueError:  # it had given the trace away already
-            raise stop from None
-    except BaseException:
-        running.cancel()
+        running = nutpie.sample(model, blocking=False, progress_bar=False, **settings)
+    except Exception as error:
+        if "KeyboardInterrupt" in str(error):  # raised in Python code that nutpie's Rust called
+            raise KeyboardInterrupt from error
         raise
+    interrupted = False
+    try:
+        try:
+            trace = running.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+            trace = running.abort()
+    except BaseException as error:
+        running.cancel()
+        if interrupted:  # nutpie had given the trace away already, or was interrupted again
+            raise KeyboardInterrupt from error
+        raise
+    return trace, interrupted

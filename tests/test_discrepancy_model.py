@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from scipy.stats import halfnorm, multivariate_normal, norm
 
+from scalebayes import nuts
 from scalebayes.discrepancy import AMPLITUDES
 from scalebayes.discrepancy_model import PRIOR, Learner, Record, discrepancy_model
-from scalebayes.errors import InputError
+from scalebayes.errors import InputError, SamplingInterrupted
 
 TRUTH = np.array([0.01, 0.05, 0.1, 0.3, 0.3])
 
@@ -87,3 +88,15 @@ def test_laws_that_hold_exactly_teach_small_amplitudes_and_a_study_left_out_does
 def test_nothing_to_learn_from_is_refused():
     with pytest.raises(InputError, match="no held-out runs"):
         Learner([])
+
+
+def test_an_interrupted_sampling_is_no_discrepancy(monkeypatch):
+    class Compiled:
+        def with_data(self, **_):
+            return self
+
+    records, _ = made_records(TRUTH, 2, 5)
+    monkeypatch.setattr(nuts.nutpie, "compile_pymc_model", lambda model: Compiled())
+    monkeypatch.setattr(nuts, "sampled", lambda model, **_: (None, True))
+    with pytest.raises(SamplingInterrupted):
+        Learner(records).learn()

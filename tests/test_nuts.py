@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fits import user_study
 
-from scalebayes import nuts
+from scalebayes import nuts, sampling
 from scalebayes.build import run_data
 from scalebayes.compiled import log_density
 from scalebayes.errors import SamplingInterrupted
@@ -165,18 +165,58 @@ def test_an_interruption_in_between_is_told_with_what_there_is(told):
 def test_an_interruption_after_nutpie_gave_the_trace_away_is_passed_on(told):
     def end(running):
         running.wait()
-        raise KeyboardInterrupt("late")
+        raise KeyboardInterrupt
 
     told(end)
-    with pytest.raises(KeyboardInterrupt, match="late"):
+    with pytest.raises(KeyboardInterrupt) as stop:
         drawn()
+    assert not isinstance(stop.value, SamplingInterrupted)
 
 
-def test_any_other_end_leaves_no_sampler_at_work(told):
+def test_a_second_interruption_leaves_no_sampler_at_work(told, monkeypatch):
     def end(running):
-        raise RuntimeError("no more memory")
+        raise KeyboardInterrupt
 
     made = told(end)
-    with pytest.raises(RuntimeError, match="no more memory"):
+    monkeypatch.setattr(Told, "abort", end)
+    with pytest.raises(KeyboardInterrupt):
         drawn(draws=10**6)
     assert [one.cancelled for one in made] == [True]
+
+
+class Coordinates:
+    """Coordinates that are interrupted when nutpie asks for their values."""
+
+    def __len__(self):
+        return 6
+
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_while_nutpie_starts_is_one(monkeypatch):
+    """Its error only names what the Python code raised that it called."""
+    monkeypatch.setattr(sampling.pd, "RangeIndex", lambda n: Coordinates())
+    with pytest.raises(KeyboardInterrupt) as stop:
+        drawn()
+    assert type(stop.value.__cause__) is RuntimeError
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_any_other_end_leaves_no_sampler_at_work(told, error):
+    def end(running):
+        raise error("no more memory")
+
+    made = told(end)
+    with pytest.raises(error, match="no more memory"):
+        drawn(draws=10**6)
+    assert [one.cancelled for one in made] == [True]
+
+
+def test_any_other_error_at_the_start_is_passed_on(monkeypatch):
+    def started(*arguments, **keywords):
+        raise RuntimeError("no threads left")
+
+    monkeypatch.setattr(nuts.nutpie, "sample", started)
+    with pytest.raises(RuntimeError, match="no threads left"):
+        drawn()
