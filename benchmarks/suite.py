@@ -35,7 +35,7 @@ def main():
             every.append(measured_run(one, Path(root), ready) | {"about": here})
             with options.store.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(every[-1]) + "\n")
-    text = document(every, all_measurements, here)
+    text = document(every, all_measurements, here, full=options.full)
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from suite_rows import SECTIONS
 HEAD = "| what | measured | wanted | | peak MiB | runs |\n| --- | ---: | ---: | --- | ---: | ---: |"
 
 
-def document(lines, all_measurements, here):
+def document(lines, all_measurements, here, *, full=False):
     """Return the whole document.
 
     Parameters
@@ -17,6 +17,8 @@ def document(lines, all_measurements, here):
     all_measurements : sequence of Measurement
     here : dict
         machine, versions and digest.
+    full : bool
+        Whether --full was asked for.
     """
     runs = {
         one.name: [
@@ -32,7 +34,7 @@ def document(lines, all_measurements, here):
     tables = [
         f"## {title}\n\n{text}\n\n{table(rows, runs, absent)}" for title, text, rows in SECTIONS
     ]
-    return "\n\n".join([_opening(here), *tables, _samplers(runs)]).rstrip() + "\n"
+    return "\n\n".join([_opening(here, full), *tables, _samplers(runs)]).rstrip() + "\n"
 
 
 def table(rows, runs, absent):
@@ -89,12 +91,12 @@ def _verdict(row, value):
     return "met" if met else "**missed**"
 
 
-def _opening(here):
+def _opening(here, full):
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     return (
-        "# What it costs\n\nMade by `python benchmarks/suite.py -o docs/benchmarks.md`. Each "
-        "figure is the median of runs in processes of their own, with the lowest and the "
-        "highest run in brackets; CPU seconds are user plus system time of the process and its "
+        "# What it costs\n\nMade by `python benchmarks/suite.py"
+        f"{' --full' * full} -o docs/benchmarks.md`. Each figure is the median of runs in "
+        "processes of their own, with the lowest and the highest run in brackets; CPU seconds are user plus system time of the process and its "
         "children, over all threads. Where not said otherwise the caches of PyTensor and Numba "
         "are those that an earlier process left and no fit is cached.\n\nMeasured on "
         f"{here['machine']}. {versions}."
