@@ -96,9 +96,9 @@ def _opening(here, full):
     return (
         "# What it costs\n\nMade by `python benchmarks/suite.py"
         f"{' --full' * full} -o docs/benchmarks.md`. Each figure is the median of runs in "
-        "processes of their own, with the lowest and the highest run in brackets; CPU seconds are user "
-        "plus system time of the process and its "
-        "children, over all threads. Where not said otherwise the caches of PyTensor and Numba "
+        "processes of their own, with the lowest and the highest run in brackets; CPU seconds are "
+        "user plus system time of the process and its children, over all threads. Where not said "
+        "otherwise the caches of PyTensor and Numba "
         "are those that an earlier process left and no fit is cached.\n\nMeasured on "
         f"{here['machine']}. {versions}."
     )
