@@ -18,6 +18,8 @@ import sys
 import tempfile
 import textwrap
 import tomllib
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,7 +140,6 @@ def read_reasons():
 
 def page(found):
     """Return the page of mutants, in Markdown."""
-    reasons = read_reasons()
     columns = ("module", "mutants", "killed", "survived", "no test", "score")
     lines = [columns, ["---"] + ["---:"] * 5]
     for module, mutants in found.items():
@@ -149,17 +150,8 @@ def page(found):
         lines.append([module, *map(str, counts), f"{killed / len(states):.1%}"])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     missing = [name for name in MODULES if name not in found]
-    survivors = [
-        (name, one["change"], reasons.get((module, one["change"]), UNEXPLAINED))
-        for module, mutants in found.items()
-        for name, one in mutants.items()
-        if one["state"] in SURVIVED
-    ]
-    rows = [
-        "| `{}` | `{}` | {} |".format(*(cell.replace("|", "\\|") for cell in row))
-        for row in survivors
-    ]
-    explained = sum(why != UNEXPLAINED for _, _, why in survivors)
+    survivors = survivors_of(found)
+    explained = sum(why != UNEXPLAINED for _, _, _, why in survivors)
     text = (
         "Each mutant is one changed operator, number, name or argument; messages are not mutated. "
         "Killed: some fast test of the module's own test files, which `MODULES` of the tool names, "
@@ -167,7 +159,6 @@ def page(found):
         f"fixture only the first. Wanted: {WANTED:.0%}. Survivors with a reason: {explained} of "
         f"{len(survivors)}." + (f" Not run so far: {', '.join(missing)}." if missing else "")
     )
-    head = ["| mutant | change | why it survives |", "| --- | --- | --- |"]
     return "\n\n".join(
         (
             "# Mutants",
@@ -175,9 +166,33 @@ def page(found):
             table,
             textwrap.fill(text, 100),
             "## Survivors",
-            "\n".join(head + rows),
+            "By module, under the reason for which no test notices them.",
+            *listed(survivors),
         )
     )
+
+
+def survivors_of(found):
+    """Return module, name, change and reason of each mutant that survived."""
+    reasons = read_reasons()
+    return [
+        (module, name, one["change"], reasons.get((module, one["change"]), UNEXPLAINED))
+        for module, mutants in found.items()
+        for name, one in mutants.items()
+        if one["state"] in SURVIVED
+    ]
+
+
+def listed(survivors):
+    """Yield the paragraphs of Markdown that list survivors."""
+    for module, of_module in groupby(survivors, key=itemgetter(0)):
+        yield f"### {module}"
+        changes = {}
+        for _, name, change, why in of_module:
+            changes.setdefault(why, []).append((change, name.removeprefix(f"scalebayes.{module}.")))
+        for why, some in changes.items():
+            yield why
+            yield "\n".join(f"- `{change}` ({name})" for change, name in some)
 
 
 if __name__ == "__main__":
