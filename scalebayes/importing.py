@@ -17,7 +17,7 @@ millisecond in place of OpenBLAS's 2^26."""
 _NOBODYS = 1_000
 """Python 3.12 begins with some hundred objects frozen; as many as these somebody has frozen."""
 
-_IMPORTING: list[bool] = []  # one entry per thread that is in `frugal_imports`
+_IMPORTING: list[bool] = []  # an entry for each `frugal_imports` that is open
 
 
 @contextmanager

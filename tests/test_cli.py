@@ -252,6 +252,17 @@ def test_numbers_are_shown_even_where_they_cannot_be_saved(run, replaced):
     assert done.err == "scalebayes: fit.nc: no space left\n"
 
 
+def test_a_fit_is_saved_before_it_is_shown(run, replaced, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    replaced("fit", made_fit())
+    monkeypatch.setattr(cli, "_show_fit", interrupted)
+    assert run("fit", "hoffmann2022-epoch", "-o", "kept.nc").code == 130
+    assert sb.load_fit(tmp_path / "kept.nc")["posterior"].sizes == made_fit()["posterior"].sizes
+
+
 def test_an_interruption_ends_with_130(run, replaced):
     replaced("fit", error=KeyboardInterrupt())
     done = run("fit", "hoffmann2022-epoch")
